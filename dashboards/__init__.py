@@ -1,0 +1,1 @@
+"""Who sees what, now: HTTP and WebSocket API, the web client, the command line and the supervisor."""

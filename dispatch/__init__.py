@@ -1,0 +1,1 @@
+"""Who does what: people, access, and what they may see."""

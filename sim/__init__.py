@@ -1,0 +1,1 @@
+"""What would happen if: the SUMO network of the province, and the twin that feeds a demonstration."""

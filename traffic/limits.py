@@ -1,0 +1,35 @@
+"""Named bounds, with their units. Every queue, batch, retry and query stops at one of these."""
+
+# Doors
+REQUEST_BYTES_MAX = 16 * 1024 * 1024  # body after decompression; a larger one is answered 413
+REQUEST_RECORDS_MAX = 10_000  # records beyond it are answered `too_many`
+TEXT_CHARS_MAX = 256  # any text field of a record
+RETRY_AFTER_S = 2  # what a full bus tells the sender
+
+# Event time (accepted in [received - OLD, received + AHEAD])
+EVENT_AGE_MAX_S = 30 * 24 * 3600
+EVENT_AHEAD_MAX_S = 120
+LATENESS_S = 15 * 60  # within it any order of arrival gives the same final findings
+
+# Bus
+LOGICAL_PARTITIONS = 64  # fixed for ever: the pages of the vehicle state
+ENTRY_RECORDS_MAX = 2_000  # records packed in one bus entry
+BUS_BYTES_MAX = 256 * 1024 * 1024  # for each partition; about 2.5 M passages: an hour's outage at 700/s
+TICK_S = 5
+
+# Worker
+BATCH_RECORDS_MAX = 20_000  # one transaction
+LEASE_S = 5.0
+SNAPSHOT_EVERY_S = 30.0
+RING_OBSERVATIONS = 16  # kept for each vehicle; older ones fall out
+SECTION_TRAVEL_MAX_S = 2 * 3600  # an entry older than this is no pair with an exit
+WATCH_LOOKBACK_S = 30 * 60  # a newly active watch entry is matched against this much past
+
+# Feed and views
+FEED_KEEP_S = 3600  # a client that resumes from before gets a snapshot
+OBSERVATIONS_IN_FINDING_MAX = 20  # newest kept in a finding's grounds, the first always; all are counted
+QUARANTINE_ROWS_MAX = 100_000  # oldest closed ones go first, then oldest open ones (counted)
+SOCKET_TICK_MS = 50
+SOCKET_BUFFER_BYTES_MAX = 4 * 1024 * 1024  # unsent alerts beyond it close the socket with 1013
+TICKET_S = 30
+SESSION_S = 12 * 3600
