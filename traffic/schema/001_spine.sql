@@ -165,10 +165,13 @@ CREATE TABLE partition (
     epoch        bigint NOT NULL DEFAULT 0,          -- fencing: grows with each new owner
     owner        text,
     until        timestamptz NOT NULL DEFAULT '-infinity',        -- real time (leases only)
-    generation   int NOT NULL DEFAULT 1,             -- of the counter; grows when a gap closed the old one
+    generation   int NOT NULL DEFAULT 0,             -- of the counter; 0: never opened; grows when a gap closed the old one
     bus_offset   bigint NOT NULL DEFAULT 0,          -- last counter committed
     feed_seq     bigint NOT NULL DEFAULT 0,
-    committed_at timestamptz
+    observed_until timestamptz NOT NULL DEFAULT '-infinity',      -- newest event time stored through this partition
+    snapshot_generation int NOT NULL DEFAULT 0,      -- where the snapshot pages of this partition stand
+    snapshot_offset     bigint NOT NULL DEFAULT 0,
+    committed_at timestamptz                         -- real time of the last commit
 );
 CREATE TABLE worker (name text PRIMARY KEY, seen_at timestamptz NOT NULL);
 CREATE TABLE bus_gap (
@@ -183,8 +186,6 @@ CREATE TABLE bus_gap (
 CREATE TABLE snapshot (
     logical    smallint PRIMARY KEY,                 -- 0..63
     format     smallint NOT NULL,
-    generation int NOT NULL,
-    bus_offset bigint NOT NULL,
     taken_at   timestamptz NOT NULL,
     body       bytea NOT NULL
 );

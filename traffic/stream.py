@@ -1,0 +1,230 @@
+"""The bus: Redis Streams, one for each partition, whose entries are packed batches under a dense counter.
+
+An entry's id is `<generation>-<counter>`. Appending checks the byte bound, counts and adds in one script, so a
+counter is never skipped: a hole seen by a reader means that Redis lost something. Redis holds no second truth: what
+was committed, and which generation is in force, stands in PostgreSQL, and a partition that its worker has not opened
+takes nothing.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import numpy as np
+import redis
+import redis.asyncio
+
+from traffic.errors import BusClosed, BusFull, ServiceError
+from traffic.limits import ENTRY_RECORDS_MAX
+from traffic.readings import (
+    EntryKind,
+    PassageBatch,
+    encode_passages,
+    encode_small,
+    logical_partitions,
+    routing_keys,
+)
+
+WAKE_CHANNEL = "feed"
+
+# A writer tells the highest counter that it was ever given: an older one now means that acknowledged entries are gone.
+_APPEND = """
+local meta = redis.call('HMGET', KEYS[2], 'gen', 'seq', 'in_bytes', 'out_bytes')
+if not meta[1] then return {'closed'} end
+local seq, in_bytes, out_bytes = tonumber(meta[2]), tonumber(meta[3]), tonumber(meta[4])
+if meta[1] == ARGV[2] and seq < tonumber(ARGV[3]) then
+    redis.call('HDEL', KEYS[2], 'gen')
+    redis.call('HSET', KEYS[2], 'lost_gen', ARGV[2], 'lost_seq', ARGV[3])
+    return {'closed'}
+end
+local bytes = 0
+for i = 4, #ARGV do bytes = bytes + #ARGV[i] end
+if in_bytes - out_bytes + bytes > tonumber(ARGV[1]) then return {'full'} end
+for i = 4, #ARGV do
+    seq = seq + 1
+    in_bytes = in_bytes + #ARGV[i]
+    redis.call('XADD', KEYS[1], meta[1] .. '-' .. string.format('%.0f', seq), 'e', ARGV[i], 't', string.format('%.0f', in_bytes))
+end
+redis.call('HSET', KEYS[2], 'seq', string.format('%.0f', seq), 'in_bytes', string.format('%.0f', in_bytes))
+return {'ok', meta[1], string.format('%.0f', seq)}
+"""
+
+# Opens a generation once; a second call for the same one changes nothing. Where the old one ended is kept for readers.
+_OPEN = """
+local meta = redis.call('HMGET', KEYS[2], 'gen', 'seq', 'in_bytes', 'out_bytes')
+if meta[1] and tonumber(meta[1]) >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[2], 'gen', ARGV[1], 'seq', 0, 'prev_gen', meta[1] or 0, 'prev_end', meta[2] or 0,
+           'in_bytes', meta[3] or 0, 'out_bytes', meta[4] or 0)
+return 1
+"""
+
+_TRIM = """
+redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[1])
+local out = tonumber(redis.call('HGET', KEYS[2], 'out_bytes') or '0')
+if tonumber(ARGV[2]) > out then redis.call('HSET', KEYS[2], 'out_bytes', ARGV[2]) end
+return 1
+"""
+
+
+def stream_key(partition: int) -> str:
+    """Key of the partition's stream; the braces keep a partition's keys on one node of a cluster."""
+    return f"bus:{{{partition}}}"
+
+
+def meta_key(partition: int) -> str:
+    """Key of the hash with the partition's generation, counter and byte counts."""
+    return f"bus:{{{partition}}}:meta"
+
+
+def _packed(batch: PassageBatch, of_rows: np.ndarray, partitions: int) -> dict[int, list[tuple[np.ndarray, bytes]]]:
+    """Entries for each partition, each with the row numbers that it holds."""
+    entries: dict[int, list[tuple[np.ndarray, bytes]]] = {}
+    for partition in range(partitions):
+        index = np.flatnonzero(of_rows == partition)
+        for start in range(0, len(index), ENTRY_RECORDS_MAX):
+            part = index[start : start + ENTRY_RECORDS_MAX]
+            entries.setdefault(partition, []).append((part, encode_passages(batch.take(part))))
+    return entries
+
+
+class BusWriter:
+    """Appends to the bus. What it reports as taken is on Redis's disk (appendfsync always)."""
+
+    def __init__(self, client: redis.asyncio.Redis, *, partitions: int, bytes_max: int) -> None:
+        self._client = client
+        self._partitions = partitions
+        self._bytes_max = bytes_max
+        self._append = client.register_script(_APPEND)
+        self._seen: dict[int, tuple[str, int]] = {}
+
+    async def append_passages(self, batch: PassageBatch) -> np.ndarray:
+        """Append every row to its vehicle's partition; returns a boolean for each row: taken or not (bus full).
+
+        Raises BusFull when none was taken, BusClosed when a partition is not open, ServiceError when Redis fails;
+        after an error some rows may have been taken, which is safe: a record sent again has the same identity.
+        """
+        taken = np.zeros(len(batch), bool)
+        if not len(batch):
+            return taken
+        of_rows = logical_partitions(routing_keys(batch.rows)) % self._partitions
+        entries = _packed(batch, of_rows, self._partitions)
+        answers = await asyncio.gather(*(self._send(p, [e for _, e in parts]) for p, parts in entries.items()))
+        for answer, parts in zip(answers, entries.values(), strict=True):
+            if answer:
+                for index, _ in parts:
+                    taken[index] = True
+        if not taken.any():
+            raise BusFull("the bus is full: the stream workers are behind; send again later")
+        return taken
+
+    async def append_small(self, kind: EntryKind, items: list, routing: int) -> None:
+        """Append one entry of a rare kind to the partition chosen by `routing`; raises as `append_passages`."""
+        partition = int(logical_partitions(np.array([routing], np.int64))[0]) % self._partitions
+        if not await self._send(partition, [encode_small(kind, items)]):
+            raise BusFull("the bus is full: the stream workers are behind; send again later")
+
+    async def _send(self, partition: int, entries: list[bytes]) -> bool:
+        generation, seq = self._seen.get(partition, ("", 0))
+        try:
+            answer = await self._append(
+                keys=[stream_key(partition), meta_key(partition)], args=[self._bytes_max, generation, seq, *entries]
+            )
+        except redis.RedisError as error:
+            raise ServiceError(f"Redis did not take the records: {error}") from error
+        if answer[0] == b"closed":
+            raise BusClosed(f"partition {partition} of the bus is not open: no worker runs, or it is being repaired")
+        if answer[0] == b"full":
+            return False
+        self._seen[partition] = (answer[1].decode(), int(answer[2]))
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry as read: where it stands, the sender's bytes, and the bytes ever taken up to and with it."""
+
+    generation: int
+    counter: int
+    data: bytes
+    in_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusMeta:
+    """What Redis says of a partition. `generation` None: not open."""
+
+    generation: int | None
+    counter: int
+    previous_generation: int
+    previous_end: int
+    lost_counter: int | None
+    waiting_bytes: int
+
+
+class BusReader:
+    """The worker's side: reads behind an offset, opens generations, ticks, trims. Synchronous."""
+
+    def __init__(self, client: redis.Redis, *, bytes_max: int) -> None:
+        self._client = client
+        self._bytes_max = bytes_max
+        self._append = client.register_script(_APPEND)
+        self._open = client.register_script(_OPEN)
+        self._trim = client.register_script(_TRIM)
+
+    def read(self, places: dict[int, tuple[int, int]], *, count: int, wait_ms: int) -> dict[int, list[Entry]]:
+        """Entries behind each partition's (generation, counter); waits up to `wait_ms` when there are none."""
+        if not places:
+            return {}
+        streams = {stream_key(p): f"{generation}-{counter}" for p, (generation, counter) in places.items()}
+        answer = self._client.xread(streams, count=count, block=wait_ms)
+        found = {}
+        for key, entries in answer or []:
+            partition = int(key.decode().strip("bus:{}"))
+            found[partition] = [_entry(identity, fields) for identity, fields in entries]
+        return found
+
+    def read_between(self, partition: int, after: tuple[int, int], upto: tuple[int, int], count: int) -> list[Entry]:
+        """Entries with after < id <= upto, at most `count`: what a restored state has yet to see."""
+        found = self._client.xrange(
+            stream_key(partition), f"({after[0]}-{after[1]}", f"{upto[0]}-{upto[1]}", count=count
+        )
+        return [_entry(identity, fields) for identity, fields in found]
+
+    def meta(self, partition: int) -> BusMeta:
+        """What Redis says of the partition now."""
+        values = {k.decode(): v.decode() for k, v in self._client.hgetall(meta_key(partition)).items()}
+        return BusMeta(
+            generation=int(values["gen"]) if "gen" in values else None,
+            counter=int(values.get("seq", 0)),
+            previous_generation=int(values.get("prev_gen", 0)),
+            previous_end=int(values.get("prev_end", 0)),
+            lost_counter=int(values["lost_seq"]) if "lost_seq" in values else None,
+            waiting_bytes=int(values.get("in_bytes", 0)) - int(values.get("out_bytes", 0)),
+        )
+
+    def open(self, partition: int, generation: int) -> None:
+        """Let the doors append under this generation."""
+        self._open(keys=[stream_key(partition), meta_key(partition)], args=[generation])
+
+    def append(self, partition: int, entry: bytes) -> bool:
+        """Append one small entry (a tick); False when the partition is full or not open."""
+        answer = self._append(
+            keys=[stream_key(partition), meta_key(partition)], args=[self._bytes_max, "", 0, entry]
+        )
+        return bool(answer[0] == b"ok")
+
+    def trim(self, partition: int, upto: tuple[int, int], in_bytes: int) -> None:
+        """Forget entries up to and with `upto`, which are committed and behind every snapshot."""
+        self._trim(
+            keys=[stream_key(partition), meta_key(partition)], args=[f"{upto[0]}-{upto[1] + 1}", in_bytes]
+        )
+
+    def wake(self) -> None:
+        """Tell the feed's readers that there is something new (they poll as well)."""
+        self._client.publish(WAKE_CHANNEL, b"")
+
+
+def _entry(identity: bytes, fields: dict[bytes, bytes]) -> Entry:
+    generation, counter = identity.split(b"-")
+    return Entry(
+        generation=int(generation), counter=int(counter), data=fields.get(b"e", b""), in_bytes=int(fields.get(b"t", 0))
+    )
