@@ -7,12 +7,12 @@ takes nothing.
 """
 
 import asyncio
-from dataclasses import dataclass
 
 import numpy as np
 import redis
 import redis.asyncio
 
+from traffic.collect import BusMeta, Entry
 from traffic.errors import BusClosed, BusFull, ServiceError
 from traffic.limits import ENTRY_RECORDS_MAX
 from traffic.readings import (
@@ -42,7 +42,8 @@ if in_bytes - out_bytes + bytes > tonumber(ARGV[1]) then return {'full'} end
 for i = 4, #ARGV do
     seq = seq + 1
     in_bytes = in_bytes + #ARGV[i]
-    redis.call('XADD', KEYS[1], meta[1] .. '-' .. string.format('%.0f', seq), 'e', ARGV[i], 't', string.format('%.0f', in_bytes))
+    local id = meta[1] .. '-' .. string.format('%.0f', seq)
+    redis.call('XADD', KEYS[1], id, 'e', ARGV[i], 't', string.format('%.0f', in_bytes))
 end
 redis.call('HSET', KEYS[2], 'seq', string.format('%.0f', seq), 'in_bytes', string.format('%.0f', in_bytes))
 return {'ok', meta[1], string.format('%.0f', seq)}
@@ -54,6 +55,7 @@ local meta = redis.call('HMGET', KEYS[2], 'gen', 'seq', 'in_bytes', 'out_bytes')
 if meta[1] and tonumber(meta[1]) >= tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[2], 'gen', ARGV[1], 'seq', 0, 'prev_gen', meta[1] or 0, 'prev_end', meta[2] or 0,
            'in_bytes', meta[3] or 0, 'out_bytes', meta[4] or 0)
+redis.call('HDEL', KEYS[2], 'lost_gen', 'lost_seq')
 return 1
 """
 
@@ -138,28 +140,6 @@ class BusWriter:
         return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One entry as read: where it stands, the sender's bytes, and the bytes ever taken up to and with it."""
-
-    generation: int
-    counter: int
-    data: bytes
-    in_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BusMeta:
-    """What Redis says of a partition. `generation` None: not open."""
-
-    generation: int | None
-    counter: int
-    previous_generation: int
-    previous_end: int
-    lost_counter: int | None
-    waiting_bytes: int
-
-
 class BusReader:
     """The worker's side: reads behind an offset, opens generations, ticks, trims. Synchronous."""
 
@@ -207,16 +187,12 @@ class BusReader:
 
     def append(self, partition: int, entry: bytes) -> bool:
         """Append one small entry (a tick); False when the partition is full or not open."""
-        answer = self._append(
-            keys=[stream_key(partition), meta_key(partition)], args=[self._bytes_max, "", 0, entry]
-        )
+        answer = self._append(keys=[stream_key(partition), meta_key(partition)], args=[self._bytes_max, "", 0, entry])
         return bool(answer[0] == b"ok")
 
     def trim(self, partition: int, upto: tuple[int, int], in_bytes: int) -> None:
         """Forget entries up to and with `upto`, which are committed and behind every snapshot."""
-        self._trim(
-            keys=[stream_key(partition), meta_key(partition)], args=[f"{upto[0]}-{upto[1] + 1}", in_bytes]
-        )
+        self._trim(keys=[stream_key(partition), meta_key(partition)], args=[f"{upto[0]}-{upto[1] + 1}", in_bytes])
 
     def wake(self) -> None:
         """Tell the feed's readers that there is something new (they poll as well)."""

@@ -1,0 +1,162 @@
+"""From entries as read to one batch of work: counters checked, entries unpacked, bounds kept. Pure."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from traffic.limits import BATCH_RECORDS_MAX
+from traffic.readings import (
+    DeviceEvent,
+    EntryKind,
+    EntryUnreadable,
+    PassageBatch,
+    Reject,
+    Tick,
+    decode_entry,
+)
+
+Place = tuple[int, int]  # (generation, counter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry as read: where it stands, the sender's bytes, and the bytes ever taken up to and with it."""
+
+    generation: int
+    counter: int
+    data: bytes
+    in_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusMeta:
+    """What Redis says of a partition. `generation` None: not open."""
+
+    generation: int | None
+    counter: int
+    previous_generation: int
+    previous_end: int
+    lost_counter: int | None
+    waiting_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Counters of a partition that are missing. `upto` None: how many is not known."""
+
+    partition: int
+    generation: int
+    first: int
+    upto: int | None
+    reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """One batch: what to store and judge, and how far each partition moves when it is committed."""
+
+    moves: dict[int, tuple[Place, Place]] = field(default_factory=dict)
+    batch: PassageBatch = field(default_factory=lambda: PassageBatch.concat([]))
+    of_rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # partition of each row
+    rejects: list[Reject] = field(default_factory=list)
+    devices: list[DeviceEvent] = field(default_factory=list)
+    ticks: dict[int, int] = field(default_factory=dict)  # partition -> newest tick, microseconds
+    gaps: list[Gap] = field(default_factory=list)
+    read: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)  # (generation, counter, in_bytes)
+
+
+def collect(
+    places: dict[int, Place], found: dict[int, list[Entry]], *, now_us: int, records_max: int = BATCH_RECORDS_MAX
+) -> Work:
+    """Take entries in order until the batch is full; stop a partition before a hole in its counters.
+
+    An entry that cannot be unpacked becomes a refused record with all its bytes: nothing accepted is dropped unseen.
+    """
+    work = Work()
+    batches: list[PassageBatch] = []
+    partitions: list[int] = []
+    share = max(1, records_max // max(1, len(found)))
+    for partition, entries in sorted(found.items()):
+        taken = 0
+        here = start = places[partition]
+        for entry in entries:
+            if entry.generation == here[0] and entry.counter != here[1] + 1:
+                work.gaps.append(
+                    Gap(
+                        partition=partition,
+                        generation=here[0],
+                        first=here[1] + 1,
+                        upto=entry.counter - 1,
+                        reason="hole in the counters",
+                    )
+                )
+                break
+            if entry.generation != here[0]:
+                break  # the worker closes the old generation before it goes on
+            if taken >= share:
+                break
+            batch = _unpack(work, partition, entry, now_us)
+            if batch is not None:
+                batches.append(batch)
+                partitions.append(partition)
+                taken += len(batch)
+            here = (entry.generation, entry.counter)
+            work.read.setdefault(partition, []).append((entry.generation, entry.counter, entry.in_bytes))
+        if here != start:
+            work.moves[partition] = (start, here)
+    work.batch = PassageBatch.concat(batches)
+    work.of_rows = np.repeat(np.array(partitions, np.int64), [len(b) for b in batches])
+    return work
+
+
+def _unpack(work: Work, partition: int, entry: Entry, now_us: int) -> PassageBatch | None:
+    try:
+        kind, content = decode_entry(entry.data)
+    except EntryUnreadable as error:
+        work.rejects.append(
+            Reject(
+                received_at=now_us,
+                door=0,
+                device_id=None,
+                unit_id=None,
+                position=entry.counter,
+                field="",
+                reason="malformed",
+                detail=str(error),
+                body=entry.data,
+            )
+        )
+        return None
+    if isinstance(content, PassageBatch):
+        return content
+    for item in content:
+        if isinstance(item, Tick):
+            work.ticks[partition] = max(item.at, work.ticks.get(partition, 0))
+        elif isinstance(item, DeviceEvent):
+            work.devices.append(item)
+        else:
+            work.rejects.append(item)
+    assert kind is not EntryKind.PASSAGES
+    return None
+
+
+def settle_generation(partition: int, here: Place, meta: BusMeta) -> tuple[Gap | None, int | None]:
+    """What a worker with nothing more to read does: (gap to record, generation to open or to go on with).
+
+    (None, None) when the bus and the database agree on where the partition stands.
+    """
+    generation, counter = here
+    if meta.generation == generation and meta.counter >= counter:
+        return None, None
+    if meta.generation is not None and meta.generation > generation:
+        known_end = meta.previous_end if meta.previous_generation == generation else None
+        if generation == 0 or known_end == counter:
+            return None, meta.generation
+        reason = "the closed generation goes further than its entries reach"
+        gap = Gap(partition=partition, generation=generation, first=counter + 1, upto=known_end, reason=reason)
+        return gap, meta.generation
+    if generation == 0:
+        return None, 1
+    reason = "the bus stands further back than what was committed or acknowledged"
+    gap = Gap(partition=partition, generation=generation, first=counter + 1, upto=meta.lost_counter, reason=reason)
+    return gap, generation + 1

@@ -1,0 +1,294 @@
+"""The one transaction of a batch: offsets, passages, roll-ups, findings, feed and quarantine together, or nothing."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import psycopg
+from psycopg.types.json import Jsonb
+
+from traffic import findings, store
+from traffic.collect import Gap, Place, Work
+from traffic.errors import LeaseLost
+from traffic.findings import Candidate, Finding
+from traffic.lease import Held
+from traffic.limits import LEASE_S
+from traffic.plates import plate_text
+from traffic.readings import PassageBatch
+from traffic.rulebook import Book
+from traffic.store import SQL, when
+
+BUCKET_US = 10_000_000  # flow goes to the screens by 10 s of event time
+FLOW_AGE_MAX_US = 600_000_000  # older passages are in the roll-ups, and of no use to a live picture
+MINUTE_US = 60_000_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Judged:
+    """What became of a batch's rows."""
+
+    new: PassageBatch
+    of_rows: np.ndarray  # partition of each new row
+    candidates: list[Candidate] = field(default_factory=list)
+    partition_of_candidate: list[int] = field(default_factory=list)
+    second_sources: np.ndarray | None = None
+    amendments: list[tuple[np.void, dict, dict]] = field(default_factory=list)
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedRow:
+    """A visible change on its way to the screens."""
+
+    partition: int
+    topic: str
+    kind: str
+    key: str
+    units: Iterable[int]
+    body: dict
+    visibility: int = 0
+    addressees: Iterable[int] = ()
+
+
+def commit(
+    connection: psycopg.Connection, book: Book, held: dict[int, Held], work: Work, judged: Judged, *, now_us: int
+) -> dict[int, int]:
+    """Write the batch; returns the feed's new sequence for each partition that spoke. The caller moves `held` after it.
+
+    Raises LeaseLost when another worker owns one of the partitions, psycopg.Error when the database refuses.
+    """
+    with connection.transaction():
+        advance(connection, held, work.moves, judged)
+        rows = judged.new.rows
+        if len(rows):
+            store.copy_passages(connection, judged.new)
+            _roll_up(connection, rows, slot=min(held))
+            _log_batches(connection, book, work)
+        if judged.second_sources is not None and len(judged.second_sources):
+            store.add_sources(connection, judged.second_sources)
+        for row, before, after in judged.amendments:
+            store.amend(connection, row, before, after)
+        if work.rejects:
+            store.write_rejects(connection, work.rejects, book.above_unit, book.top_unit)
+        feed = flow_rows(rows, book, slot=min(held), now_us=now_us)
+        feed += _device_rows(connection, book, work, slot=min(held))
+        feed += _write_findings(connection, judged, now_us=now_us)
+        return write_feed(connection, held, feed, now_us=now_us)
+
+
+def advance(
+    connection: psycopg.Connection, held: dict[int, Held], moves: dict[int, tuple[Place, Place]], judged: Judged | None
+) -> None:
+    """First statement: every partition moves on from where this owner believes it to be, or LeaseLost."""
+    ids = sorted(moves)
+    newest = {}
+    if judged is not None and len(judged.new):
+        for partition in ids:
+            times = judged.new.rows["observed_at"][judged.of_rows == partition]
+            if len(times):
+                newest[partition] = int(times.max())
+    done = connection.execute(
+        SQL["advance"],
+        {
+            "ids": ids,
+            "epochs": [held[p].epoch for p in ids],
+            "generations": [moves[p][0][0] for p in ids],
+            "offsets": [moves[p][0][1] for p in ids],
+            "to_generations": [moves[p][1][0] for p in ids],
+            "to_offsets": [moves[p][1][1] for p in ids],
+            "observed": [newest.get(p) for p in ids],
+            "lease_s": LEASE_S,
+        },
+    ).rowcount
+    if done != len(ids):
+        raise LeaseLost(f"{len(ids) - done} of the partitions {ids} belong to another worker by now")
+
+
+def record_gaps(
+    connection: psycopg.Connection,
+    held: dict[int, Held],
+    moves: dict[int, tuple[Place, Place]],
+    gaps: list[Gap],
+    *,
+    now_us: int,
+) -> None:
+    """Move partitions over what the bus lost, and say what is missing, in one transaction."""
+    with connection.transaction():
+        advance(connection, held, moves, None)
+        for gap in gaps:
+            connection.execute(
+                SQL["gap"],
+                {
+                    "partition": gap.partition,
+                    "generation": gap.generation,
+                    "from_counter": gap.first,
+                    "to_counter": gap.upto,
+                    "reason": gap.reason,
+                    "detected_at": when(now_us),
+                },
+            )
+
+
+def _log_batches(connection: psycopg.Connection, book: Book, work: Work) -> None:
+    versions = {"rule": book.versions["rule"], "watchlist": book.versions["watchlist"]}
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            SQL["batch_log"],
+            [
+                {
+                    **versions,
+                    "network": book.versions["network"],
+                    "partition": partition,
+                    "generation": there[0],
+                    "from_offset": here[1],
+                    "to_offset": there[1],
+                }
+                for partition, (here, there) in work.moves.items()
+            ],
+        )
+
+
+def _grouped(rows: np.ndarray, width_us: int) -> tuple[np.ndarray, ...]:
+    """Passages by checkpoint, direction and stretch of event time: keys, then count, measured and sum of speeds."""
+    keys = np.empty(len(rows), [("checkpoint", "<i8"), ("start", "<i8"), ("direction", "<i8")])
+    keys["checkpoint"], keys["direction"] = rows["checkpoint"], rows["direction"]
+    keys["start"] = rows["observed_at"] // width_us * width_us
+    unique, inverse = np.unique(keys, return_inverse=True)
+    has_speed = ~np.isnan(rows["speed_kmh"])
+    speeds = np.where(has_speed, rows["speed_kmh"], 0.0)
+    return (
+        unique,
+        np.bincount(inverse, minlength=len(unique)),
+        np.bincount(inverse, has_speed, minlength=len(unique)).astype(np.int64),
+        np.bincount(inverse, speeds, minlength=len(unique)),
+    )
+
+
+def _roll_up(connection: psycopg.Connection, rows: np.ndarray, *, slot: int) -> None:
+    keys, count, measured, sums = _grouped(rows, MINUTE_US)
+    connection.execute(
+        SQL["roll_up"],
+        {
+            "slot": slot,
+            "minutes": keys["start"].tolist(),
+            "checkpoints": keys["checkpoint"].tolist(),
+            "directions": keys["direction"].tolist(),
+            "passages": count.tolist(),
+            "measured": measured.tolist(),
+            "sums": sums.tolist(),
+        },
+    )
+
+
+def flow_rows(rows: np.ndarray, book: Book, *, slot: int, now_us: int) -> list[FeedRow]:
+    """The batch's passages as increments of flow, one feed row for each unit that owns checkpoints among them."""
+    recent = rows[rows["observed_at"] > now_us - FLOW_AGE_MAX_US]
+    if not len(recent):
+        return []
+    keys, count, measured, sums = _grouped(recent, BUCKET_US)
+    by_owner: dict[int, list] = defaultdict(list)
+    units: dict[int, set[int]] = defaultdict(set)
+    for key, *figures in zip(keys.tolist(), count.tolist(), measured.tolist(), sums.tolist(), strict=True):
+        checkpoint, start, direction = key
+        owner = book.owner_of_checkpoint.get(checkpoint, book.top_unit)
+        by_owner[owner].append([checkpoint, start, direction, *figures])
+        units[owner] |= book.traffic_of_checkpoint.get(checkpoint, frozenset({book.top_unit}))
+    return [
+        FeedRow(
+            partition=slot, topic="roads", kind="flow", key=str(owner), units=units[owner], body={"b": by_owner[owner]}
+        )
+        for owner in sorted(by_owner)
+    ]
+
+
+def _device_rows(connection: psycopg.Connection, book: Book, work: Work, *, slot: int) -> list[FeedRow]:
+    rows = []
+    for event in work.devices:
+        changed = connection.execute(
+            SQL["device_seen"],
+            {
+                "device_id": event.device_id,
+                "seen_at": when(event.at),
+                "state": event.state,
+                "peer": event.peer,
+            },
+        ).rowcount
+        if changed:
+            units = book.above_unit.get(book.unit_of_device.get(event.device_id, 0), frozenset({book.top_unit}))
+            body = {"device": event.device_id, "state": event.state, "seen_at": event.at}
+            rows.append(
+                FeedRow(
+                    partition=slot, topic="roads", kind="device", key=str(event.device_id), units=units, body=body
+                )
+            )
+    return rows
+
+
+def _write_findings(connection: psycopg.Connection, judged: Judged, *, now_us: int) -> list[FeedRow]:
+    """Fold each candidate into what is stored; only what changed is written and told."""
+    if not judged.candidates:
+        return []
+    ids = [
+        findings.finding_id(c.kind, c.plate_key, c.class_group, c.anchor) for c in judged.candidates
+    ]
+    stored = store.read_findings(connection, sorted(set(ids)))
+    rows: list[FeedRow] = []
+    for identity, candidate, partition in zip(ids, judged.candidates, judged.partition_of_candidate, strict=True):
+        finding = findings.fold(stored.get(identity), candidate, now_us=now_us)
+        if finding is None:
+            continue
+        stored[identity] = finding
+        plate = _plate(connection, finding, judged.new)
+        store.write_finding(connection, finding, partition)
+        rows.append(
+            FeedRow(
+                partition=partition,
+                topic="alerts",
+                kind="finding",
+                key=str(finding.id),
+                units=finding.audience.units,
+                visibility=finding.audience.visibility,
+                addressees=finding.audience.addressees,
+                body=findings.card(finding, plate),
+            )
+        )
+    return rows
+
+
+def _plate(connection: psycopg.Connection, finding: Finding, batch: PassageBatch) -> str:
+    text = plate_text(finding.plate_key) or batch.odd_plates.get(finding.plate_key)
+    if text is None:
+        row = connection.execute(SQL["odd_plates_read"], {"keys": [finding.plate_key]}).fetchone()
+        text = row[1] if row else ""
+    return text
+
+
+def write_feed(
+    connection: psycopg.Connection, held: dict[int, Held], rows: list[FeedRow], *, now_us: int
+) -> dict[int, int]:
+    """Number the rows without gaps in each partition and write them; returns where each feed stands now."""
+    if not rows:
+        return {}
+    moved: dict[int, int] = {}
+    values = []
+    for row in rows:
+        seq = moved[row.partition] = moved.get(row.partition, held[row.partition].feed_seq) + 1
+        values.append(
+            {
+                "partition": row.partition,
+                "seq": seq,
+                "at": when(now_us),
+                "topic": row.topic,
+                "kind": row.kind,
+                "key": row.key,
+                "audience": sorted(row.units),
+                "visibility": row.visibility,
+                "addressees": sorted(row.addressees),
+                "body": Jsonb(row.body),
+            }
+        )
+    with connection.cursor() as cursor:
+        cursor.executemany(SQL["feed_write"], values)
+    connection.execute(SQL["feed_moved"], {"ids": list(moved), "seqs": list(moved.values())})
+    return moved

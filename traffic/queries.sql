@@ -1,0 +1,205 @@
+-- Statements of the stream workers. Leases alone use the database's real time.
+
+-- name: worker_seen
+-- A worker says that it lives; how many do decides the fair share of partitions.
+INSERT INTO worker (name, seen_at) VALUES (%(name)s, clock_timestamp())
+ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at;
+
+-- name: workers_alive
+-- Workers seen within a lease; the long dead are forgotten by the same look.
+WITH gone AS (DELETE FROM worker WHERE seen_at < clock_timestamp() - interval '1 hour')
+SELECT count(*) FROM worker WHERE seen_at > clock_timestamp() - make_interval(secs => %(lease_s)s);
+
+-- name: worker_gone
+DELETE FROM worker WHERE name = %(name)s;
+
+-- name: lease_renew
+-- Prolong what is still mine; what does not come back was taken by another.
+UPDATE partition SET until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+WHERE id IN (SELECT id FROM partition WHERE owner = %(name)s ORDER BY id FOR UPDATE) RETURNING id, epoch;
+
+-- name: lease_acquire
+-- Take at most %(want)s partitions whose lease ran out. The epoch fences the one before.
+UPDATE partition SET owner = %(name)s, epoch = epoch + 1, until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+WHERE id IN (SELECT id FROM partition WHERE until < clock_timestamp() ORDER BY id LIMIT %(want)s FOR UPDATE SKIP LOCKED)
+RETURNING id, epoch, generation, bus_offset, feed_seq,
+    coalesce((extract(epoch FROM nullif(observed_until, '-infinity')) * 1e6)::bigint, 0), snapshot_generation, snapshot_offset;
+
+-- name: lease_release
+UPDATE partition SET owner = NULL, until = '-infinity'
+WHERE id IN (SELECT id FROM partition WHERE id = ANY (%(ids)s) AND owner = %(name)s ORDER BY id FOR UPDATE);
+
+-- name: advance
+-- First statement of a batch: every partition moves on from where this owner believes it to be, or none does.
+WITH mine AS (
+    SELECT * FROM unnest(%(ids)s::smallint[], %(epochs)s::bigint[], %(generations)s::int[], %(offsets)s::bigint[],
+                         %(to_generations)s::int[], %(to_offsets)s::bigint[], %(observed)s::bigint[])
+           AS t(id, epoch, generation, bus_offset, to_generation, to_offset, observed_us)
+), locked AS (
+    SELECT p.id FROM partition p JOIN mine USING (id)
+    WHERE p.epoch = mine.epoch AND p.generation = mine.generation AND p.bus_offset = mine.bus_offset
+    ORDER BY p.id FOR UPDATE OF p
+)
+UPDATE partition p SET generation = mine.to_generation, bus_offset = mine.to_offset, committed_at = clock_timestamp(),
+    until = clock_timestamp() + make_interval(secs => %(lease_s)s),
+    observed_until = greatest(p.observed_until, to_timestamp(mine.observed_us / 1e6))
+FROM mine, locked WHERE p.id = mine.id AND locked.id = p.id;
+
+-- name: feed_moved
+-- Last statement of a batch: where each partition's feed stands now.
+UPDATE partition SET feed_seq = t.seq FROM unnest(%(ids)s::smallint[], %(seqs)s::bigint[]) AS t(id, seq)
+WHERE partition.id = t.id;
+
+-- name: snapshot_stands
+UPDATE partition SET snapshot_generation = generation, snapshot_offset = bus_offset
+WHERE id = %(id)s AND epoch = %(epoch)s AND generation = %(generation)s AND bus_offset = %(bus_offset)s;
+
+-- name: snapshot_write
+INSERT INTO snapshot (logical, format, taken_at, body) VALUES (%(logical)s, %(format)s, %(taken_at)s, %(body)s)
+ON CONFLICT (logical) DO UPDATE SET format = excluded.format, taken_at = excluded.taken_at, body = excluded.body;
+
+-- name: snapshot_read
+SELECT logical, body FROM snapshot WHERE logical = ANY (%(logicals)s);
+
+-- name: gap
+INSERT INTO bus_gap (partition, generation, from_counter, to_counter, reason, detected_at)
+VALUES (%(partition)s, %(generation)s, %(from_counter)s, %(to_counter)s, %(reason)s, %(detected_at)s);
+
+-- name: batch_log
+INSERT INTO batch (partition, generation, to_offset, from_offset, rule_version, watchlist_version, network_version, committed_at)
+VALUES (%(partition)s, %(generation)s, %(to_offset)s, %(from_offset)s, %(rule)s, %(watchlist)s, %(network)s, clock_timestamp());
+
+-- name: stored_already
+-- Which of these records the table holds, with what it holds: the last word on "stored exactly once".
+SELECT w.number, p.observed_at, p.source_hash, p.checkpoint, p.plate_key, p.plate_class, p.direction, p.lane,
+       p.speed_kmh, p.length_m, p.plate_color, p.vehicle_class, p.body_color, p.door, p.device
+FROM unnest(%(numbers)s::int[], %(checkpoints)s::int[], %(times)s::bigint[], %(hashes)s::bigint[])
+     AS w(number, checkpoint, us, source_hash)
+JOIN passage p ON p.checkpoint = w.checkpoint AND p.source_hash = w.source_hash
+    AND p.observed_at = timestamptz 'epoch' + w.us * interval '1 microsecond';
+
+-- name: source_add
+INSERT INTO passage_source (observed_at, source_hash, door, device, received_at)
+VALUES (%(observed_at)s, %(source_hash)s, %(door)s, %(device)s, %(received_at)s) ON CONFLICT DO NOTHING;
+
+-- name: amendment_count
+SELECT count(*), (array_agg(after ORDER BY revision DESC))[1] FROM passage_amendment
+WHERE source_hash = %(source_hash)s AND observed_at = %(observed_at)s;
+
+-- name: amendment_write
+INSERT INTO passage_amendment (observed_at, source_hash, revision, before, after, received_at)
+VALUES (%(observed_at)s, %(source_hash)s, %(revision)s, %(before)s, %(after)s, %(received_at)s);
+
+-- name: roll_up
+-- The minute's figures of each checkpoint, in the slot of this writer.
+INSERT INTO checkpoint_minute (minute, checkpoint, direction, slot, passages, measured, speed_sum)
+SELECT timestamptz 'epoch' + t.minute_us * interval '1 microsecond', t.checkpoint, t.direction, %(slot)s, t.passages, t.measured, t.speed_sum
+FROM unnest(%(minutes)s::bigint[], %(checkpoints)s::int[], %(directions)s::smallint[], %(passages)s::int[],
+            %(measured)s::int[], %(sums)s::float8[]) AS t(minute_us, checkpoint, direction, passages, measured, speed_sum)
+ON CONFLICT (checkpoint, minute, direction, slot) DO UPDATE SET passages = checkpoint_minute.passages + excluded.passages,
+    measured = checkpoint_minute.measured + excluded.measured, speed_sum = checkpoint_minute.speed_sum + excluded.speed_sum;
+
+-- name: odd_plates
+INSERT INTO odd_plate (plate_key, plate) SELECT * FROM unnest(%(keys)s::bigint[], %(plates)s::text[])
+ON CONFLICT DO NOTHING;
+
+-- name: odd_plates_read
+SELECT plate_key, plate FROM odd_plate WHERE plate_key = ANY (%(keys)s);
+
+-- name: quarantine_write
+INSERT INTO quarantine (received_at, door, device_id, unit_id, position, field, reason, detail, body, audience)
+VALUES (%(received_at)s, %(door)s, %(device_id)s, %(unit_id)s, %(position)s, %(field)s, %(reason)s, %(detail)s, %(body)s, %(audience)s);
+
+-- name: quarantine_bound
+-- Keep the newest rows: closed ones go first, then the oldest open ones. Counted, because it is a loss.
+WITH too_many AS (
+    SELECT id, state FROM quarantine ORDER BY (state = 'open') DESC, id DESC OFFSET %(rows_max)s
+), gone AS (DELETE FROM quarantine q USING too_many t WHERE q.id = t.id RETURNING t.state)
+INSERT INTO counter (name, value) SELECT 'quarantine_dropped_open', count(*) FILTER (WHERE state = 'open') FROM gone
+ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value;
+
+-- name: device_seen
+-- The newest word of a device wins; an older one that comes late changes nothing.
+INSERT INTO device_status (device_id, seen_at, state, peer)
+SELECT %(device_id)s, %(seen_at)s, %(state)s, %(peer)s WHERE EXISTS (SELECT FROM device WHERE id = %(device_id)s)
+ON CONFLICT (device_id) DO UPDATE SET seen_at = excluded.seen_at, state = excluded.state, peer = excluded.peer
+WHERE device_status.seen_at <= excluded.seen_at;
+
+-- name: findings_read
+SELECT * FROM finding WHERE id = ANY (%(ids)s);
+
+-- name: finding_write
+INSERT INTO finding (id, kind, partition, plate_key, class_group, anchor, revision, change, state, level, rule_id, rule_version,
+    confidence, first_at, observed_at, raised_at, grounds, audience, visibility, addressees)
+VALUES (%(id)s, %(kind)s, %(partition)s, %(plate_key)s, %(class_group)s, %(anchor)s, %(revision)s, %(change)s, %(state)s, %(level)s,
+    %(rule_id)s, %(rule_version)s, %(confidence)s, %(first_at)s, %(observed_at)s, %(raised_at)s, %(grounds)s, %(audience)s,
+    %(visibility)s, %(addressees)s)
+ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, change = excluded.change, state = excluded.state,
+    level = excluded.level, rule_version = excluded.rule_version, confidence = excluded.confidence, first_at = excluded.first_at,
+    observed_at = excluded.observed_at, raised_at = excluded.raised_at, grounds = excluded.grounds, audience = excluded.audience,
+    visibility = excluded.visibility, addressees = excluded.addressees;
+
+-- name: finding_revision_write
+INSERT INTO finding_revision (finding_id, revision, change, raised_at, cause, grounds)
+VALUES (%(id)s, %(revision)s, %(change)s, %(raised_at)s, %(cause)s, %(grounds)s);
+
+-- name: feed_write
+INSERT INTO feed (partition, seq, at, topic, kind, key, audience, visibility, addressees, body)
+VALUES (%(partition)s, %(seq)s, %(at)s, %(topic)s, %(kind)s, %(key)s, %(audience)s, %(visibility)s, %(addressees)s, %(body)s);
+
+-- name: feed_prune
+DELETE FROM feed WHERE partition = ANY (%(ids)s) AND at < %(before)s;
+
+-- name: batch_prune
+DELETE FROM batch WHERE partition = ANY (%(ids)s) AND committed_at < clock_timestamp() - interval '31 days';
+
+-- name: versions
+SELECT name, value FROM version;
+
+-- name: checkpoints_with_audience
+-- Each checkpoint with its owner and everyone who sees its findings (owner and all above) and its traffic (corridor too).
+WITH RECURSIVE above AS (
+    SELECT u.id AS unit_id, u.id AS ancestor FROM unit u
+    UNION
+    SELECT a.unit_id, p.parent_id FROM above a JOIN unit_parent p ON p.unit_id = a.ancestor
+    WHERE p.valid_from <= %(at)s AND p.valid_to > %(at)s
+), line AS (SELECT unit_id, array_agg(ancestor ORDER BY ancestor) AS units FROM above GROUP BY unit_id)
+SELECT c.id, c.unit_id, line.units,
+       ARRAY(SELECT DISTINCT a.ancestor FROM above a WHERE a.unit_id = c.unit_id OR a.unit_id = ANY (c.corridor) ORDER BY 1) AS traffic
+FROM checkpoint c JOIN line ON line.unit_id = c.unit_id;
+
+-- name: units_above
+WITH RECURSIVE above AS (
+    SELECT u.id AS unit_id, u.id AS ancestor FROM unit u
+    UNION
+    SELECT a.unit_id, p.parent_id FROM above a JOIN unit_parent p ON p.unit_id = a.ancestor
+    WHERE p.valid_from <= %(at)s AND p.valid_to > %(at)s
+)
+SELECT unit_id, array_agg(ancestor ORDER BY ancestor) FROM above GROUP BY unit_id;
+
+-- name: device_units
+SELECT id, unit_id FROM device;
+
+-- name: sections
+SELECT id, from_checkpoint, to_checkpoint, length_m, limit_kmh FROM section;
+
+-- name: rules
+SELECT DISTINCT ON (id) id, version, kind, name, clause, parameters FROM rule
+WHERE valid_from <= %(at)s AND valid_to > %(at)s ORDER BY id, version DESC;
+
+-- name: watchlist
+SELECT id, number, plate, plate_key, class_group, category, level, facts, intercept, unit_id, visibility, audience,
+       addressees, valid_from, valid_to, version
+FROM watchlist_entry WHERE state = 'active' AND valid_to > %(at)s;
+
+-- name: passages_of_plates
+-- What the past half hour holds of newly watched plates.
+COPY (SELECT observed_at, received_at, source_hash, plate_key, checkpoint, device, speed_kmh, length_m, plate_class, direction,
+             lane, plate_color, vehicle_class, body_color, door, flags
+      FROM passage WHERE plate_key = ANY ({keys}) AND observed_at > {after}) TO STDOUT (FORMAT BINARY)
+
+-- name: passages_since
+-- What a vehicle state is rebuilt from when its snapshot cannot be used.
+COPY (SELECT observed_at, received_at, source_hash, plate_key, checkpoint, device, speed_kmh, length_m, plate_class, direction,
+             lane, plate_color, vehicle_class, body_color, door, flags
+      FROM passage WHERE plate_key <> 0 AND observed_at > {after}) TO STDOUT (FORMAT BINARY)

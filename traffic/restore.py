@@ -1,0 +1,73 @@
+"""Bringing the state of vehicles back: snapshot pages and what the bus holds behind them, else the tables."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import psycopg
+import structlog
+
+from traffic import store
+from traffic.lease import Held
+from traffic.limits import LATENESS_S, LOGICAL_PARTITIONS, SECTION_TRAVEL_MAX_S
+from traffic.plates import vehicle_keys
+from traffic.readings import EntryKind, EntryUnreadable, PassageBatch, decode_entry, logical_partitions
+from traffic.store import SQL, when
+from traffic.stream import BusReader
+from traffic.vehicles import absorb
+from traffic.vehicles.state import SnapshotUnreadable, VehicleState
+
+log = structlog.get_logger()
+STATE_AGE_US = (SECTION_TRAVEL_MAX_S + LATENESS_S) * 1_000_000
+REPLAY_ENTRIES = 200
+
+
+def logicals_of(partition: int, partitions: int) -> list[int]:
+    """The logical partitions (pages of the vehicle state) that a partition of the bus carries."""
+    return list(range(partition, LOGICAL_PARTITIONS, partitions))
+
+
+def restore(
+    connection: psycopg.Connection, reader: BusReader, state: VehicleState, own: Held, partitions: int, *, now_us: int
+) -> str:
+    """Fill the pages of one partition as they stood at its committed offset; says from what: snapshot or tables."""
+    logicals = logicals_of(own.id, partitions)
+    state.drop(logicals)
+    try:
+        rows = connection.execute(SQL["snapshot_read"], {"logicals": logicals}).fetchall()
+        for logical, body in rows:
+            state.load(logical, body)
+        if own.snapshot[0] == own.generation and _replay(reader, state, own):
+            return "snapshot"
+        log.info("rebuild", partition=own.id, why="the bus no longer holds what follows the snapshot")
+    except SnapshotUnreadable as error:
+        log.warning("rebuild", partition=own.id, why=str(error))
+    state.drop(logicals)
+    _rebuild(connection, state, logicals, now_us=now_us)
+    return "tables"
+
+
+def _replay(reader: BusReader, state: VehicleState, own: Held) -> bool:
+    """Absorb what was committed after the snapshot; False when the bus no longer holds all of it."""
+    place, target = own.snapshot, (own.generation, own.offset)
+    while place < target:
+        entries = reader.read_between(own.id, place, target, REPLAY_ENTRIES)
+        if not entries:
+            return False
+        for entry in entries:
+            if (entry.generation, entry.counter) != (place[0], place[1] + 1):
+                return False
+            place = (entry.generation, entry.counter)
+            own.read.append((entry.generation, entry.counter, entry.in_bytes))
+            try:
+                kind, content = decode_entry(entry.data)
+            except EntryUnreadable:
+                continue  # it went to quarantine when it was first read
+            if kind is EntryKind.PASSAGES and isinstance(content, PassageBatch):
+                absorb(state, content.rows)
+    return True
+
+
+def _rebuild(connection: psycopg.Connection, state: VehicleState, logicals: Iterable[int], *, now_us: int) -> None:
+    rows = store.copy_out(connection, "passages_since", after=when(now_us - STATE_AGE_US))
+    mine = np.isin(logical_partitions(vehicle_keys(rows["plate_key"], rows["plate_class"])), list(logicals))
+    absorb(state, rows[mine])

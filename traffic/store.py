@@ -1,0 +1,282 @@
+"""What the stream workers write and read, in verbs of the domain, inside the caller's transaction."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from traffic.audience import Audience
+from traffic.database import queries
+from traffic.findings import Finding, Observation
+from traffic.readings import PASSAGE, PassageBatch, Reject
+
+SQL = queries("traffic")
+_PG_EPOCH_US = 946_684_800_000_000  # 2000-01-01 in microseconds since 1970
+_TIMES = ("observed_at", "received_at")
+_COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_TRAILER = b"\xff\xff"
+
+_COPY_PASSAGES = f"COPY passage ({', '.join(PASSAGE.names)}) FROM STDIN (FORMAT BINARY)"  # type: ignore[arg-type]
+
+# One tuple of binary COPY: a field count, then for each column its byte length and its big-endian value.
+_TUPLE = np.dtype(
+    [("fields", ">i2")]
+    + [
+        part
+        for name in PASSAGE.names  # type: ignore[union-attr]
+        for part in ((f"{name}_bytes", ">i4"), (name, PASSAGE[name].newbyteorder(">")))
+    ]
+)
+_TEMPLATE = np.zeros(1, _TUPLE)
+_TEMPLATE["fields"] = len(PASSAGE.names)  # type: ignore[arg-type]
+for _name in PASSAGE.names:  # type: ignore[union-attr]
+    _TEMPLATE[f"{_name}_bytes"] = PASSAGE[_name].itemsize
+
+
+def when(us: int) -> datetime:
+    """Microseconds since 1970 as an aware datetime (exact, unlike a float)."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+
+
+def us_of(moment: datetime) -> int:
+    """An aware datetime as microseconds since 1970 (exact)."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def pack_passages(rows: np.ndarray) -> bytes:
+    """PASSAGE rows as the whole body of a binary COPY."""
+    packed = np.repeat(_TEMPLATE, len(rows))
+    for name in PASSAGE.names:  # type: ignore[union-attr]
+        packed[name] = rows[name] - _PG_EPOCH_US if name in _TIMES else rows[name]
+    return b"".join((_COPY_HEADER, packed.tobytes(), _COPY_TRAILER))
+
+
+def unpack_passages(data: bytes) -> np.ndarray:
+    """The body of a binary COPY of passages as PASSAGE rows."""
+    start = len(_COPY_HEADER)
+    packed = np.frombuffer(data, _TUPLE, (len(data) - start - len(_COPY_TRAILER)) // _TUPLE.itemsize, start)
+    rows = np.empty(len(packed), PASSAGE)
+    for name in PASSAGE.names:  # type: ignore[union-attr]
+        rows[name] = packed[name]
+    for name in _TIMES:
+        rows[name] += _PG_EPOCH_US
+    return rows
+
+
+def copy_passages(connection: psycopg.Connection, batch: PassageBatch) -> None:
+    """Store new passages; raises psycopg.errors.UniqueViolation when one of them is stored already."""
+    with connection.cursor() as cursor:
+        with cursor.copy(_COPY_PASSAGES) as copy:
+            copy.write(pack_passages(batch.rows))
+        if batch.extras:
+            with cursor.copy("COPY passage_extra (observed_at, source_hash, plate_raw, images) FROM STDIN") as copy:
+                for row, extra in batch.extras.items():
+                    record = batch.rows[row]
+                    images = list(extra.images) or None
+                    copy.write_row(
+                        (when(int(record["observed_at"])), int(record["source_hash"]), extra.plate_raw, images)
+                    )
+        if batch.odd_plates:
+            cursor.execute(
+                SQL["odd_plates"], {"keys": list(batch.odd_plates), "plates": list(batch.odd_plates.values())}
+            )
+
+
+def find_stored(connection: psycopg.Connection, rows: np.ndarray) -> dict[int, dict[str, object]]:
+    """Which of these rows the table holds already: row number -> the stored columns (observed_at as microseconds)."""
+    if not len(rows):
+        return {}
+    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        cursor.execute(
+            SQL["stored_already"],
+            {
+                "numbers": list(range(len(rows))),
+                "checkpoints": rows["checkpoint"].tolist(),
+                "times": rows["observed_at"].tolist(),
+                "hashes": rows["source_hash"].tolist(),
+            },
+        )
+        return {row.pop("number"): {**row, "observed_at": us_of(row["observed_at"])} for row in cursor}
+
+
+AMENDABLE = (
+    "plate_key", "plate_class", "direction", "lane", "speed_kmh", "length_m", "plate_color", "vehicle_class",
+    "body_color",
+)  # fmt: skip
+
+
+def differences(stored: dict[str, object], row: np.void) -> tuple[dict[str, object], dict[str, object]]:
+    """What the stored passage says and what the new copy of it says, where they differ (not a number: null)."""
+    before, after = {}, {}
+    for name in AMENDABLE:
+        old = np.array(stored[name], PASSAGE[name])
+        new = row[name]
+        same = old == new or (PASSAGE[name].kind == "f" and np.isnan(old) and np.isnan(new))
+        if not same:
+            before[name], after[name] = _plain(old), _plain(new)
+    return before, after
+
+
+def _plain(value: np.ndarray | np.generic) -> object:
+    number = value.item()
+    return None if isinstance(number, float) and np.isnan(number) else number
+
+
+def amend(connection: psycopg.Connection, row: np.void, before: dict[str, object], after: dict[str, object]) -> bool:
+    """Write an amendment and bring the passage up to it; False when the last amendment said the same already."""
+    identity = {"observed_at": when(int(row["observed_at"])), "source_hash": int(row["source_hash"])}
+    found = connection.execute(SQL["amendment_count"], identity).fetchone()
+    count, last = found if found else (0, None)
+    if last == after:
+        return False
+    connection.execute(
+        SQL["amendment_write"],
+        {
+            **identity,
+            "revision": count + 1,
+            "before": Jsonb(before),
+            "after": Jsonb(after),
+            "received_at": when(int(row["received_at"])),
+        },
+    )
+    sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in after)
+    values = {name: float("nan") if value is None else value for name, value in after.items()}
+    connection.execute(
+        sql.SQL("UPDATE passage SET {} WHERE checkpoint = %(checkpoint)s AND observed_at = %(observed_at)s").format(
+            sets
+        )
+        + sql.SQL(" AND source_hash = %(source_hash)s"),
+        {**identity, **values, "checkpoint": int(row["checkpoint"])},
+    )
+    return True
+
+
+def add_sources(connection: psycopg.Connection, rows: np.ndarray) -> None:
+    """Note that these known passages came by a further door or device."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            SQL["source_add"],
+            [
+                {
+                    "observed_at": when(int(row["observed_at"])),
+                    "source_hash": int(row["source_hash"]),
+                    "door": int(row["door"]),
+                    "device": int(row["device"]),
+                    "received_at": when(int(row["received_at"])),
+                }
+                for row in rows
+            ],
+        )
+
+
+def copy_out(connection: psycopg.Connection, name: str, **literals: object) -> np.ndarray:
+    """Run one of the COPY statements that give passages (they take no parameters, so literals are composed)."""
+    statement = sql.SQL(SQL[name]).format(**{key: sql.Literal(value) for key, value in literals.items()})  # type: ignore[arg-type]
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        return unpack_passages(b"".join(bytes(part) for part in copy))
+
+
+def write_rejects(
+    connection: psycopg.Connection, rejects: Iterable[Reject], audience_of_unit: dict[int, frozenset[int]], top: int
+) -> None:
+    """Keep refused records; one of an unknown device is for the eyes of the top unit."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            SQL["quarantine_write"],
+            [
+                {
+                    "received_at": when(reject.received_at),
+                    "door": reject.door,
+                    "device_id": reject.device_id,
+                    "unit_id": reject.unit_id,
+                    "position": reject.position,
+                    "field": reject.field,
+                    "reason": reject.reason,
+                    "detail": reject.detail,
+                    "body": reject.body,
+                    "audience": sorted(audience_of_unit.get(reject.unit_id or 0) or {top}),
+                }
+                for reject in rejects
+            ],
+        )
+
+
+def read_findings(connection: psycopg.Connection, ids: list) -> dict:
+    """The findings of these ids, as frozen facts."""
+    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        return {row["id"]: finding_of_row(row) for row in cursor.execute(SQL["findings_read"], {"ids": ids})}
+
+
+def finding_of_row(row: dict) -> Finding:
+    """A row of table `finding` as a frozen fact."""
+    grounds = row["grounds"]
+    return Finding(
+        id=row["id"],
+        kind=row["kind"],
+        plate_key=row["plate_key"],
+        class_group=row["class_group"],
+        anchor=row["anchor"],
+        revision=row["revision"],
+        change=row["change"],
+        state=row["state"],
+        level=row["level"],
+        rule_id=row["rule_id"],
+        rule_version=row["rule_version"],
+        rule_name=grounds["rule"]["name"],
+        clause=grounds["rule"]["clause"],
+        confidence=row["confidence"],
+        first_at=us_of(row["first_at"]),
+        observed_at=us_of(row["observed_at"]),
+        raised_at=us_of(row["raised_at"]),
+        count=grounds["count"],
+        observations=tuple(Observation(**observation) for observation in grounds["observations"]),
+        detail=grounds["detail"],
+        cause=grounds["cause"],
+        audience=Audience(
+            units=frozenset(row["audience"]),
+            visibility=row["visibility"],
+            addressees=frozenset(row["addressees"]),
+        ),
+    )
+
+
+def write_finding(connection: psycopg.Connection, finding: Finding, partition: int) -> None:
+    """Write the finding as it stands and the revision that brought it there."""
+    grounds = Jsonb(
+        {
+            "rule": {"name": finding.rule_name, "clause": finding.clause},
+            "count": finding.count,
+            "observations": [asdict(observation) for observation in finding.observations],
+            "detail": finding.detail,
+            "cause": finding.cause,
+        }
+    )
+    row = {
+        "id": finding.id,
+        "kind": finding.kind,
+        "partition": partition,
+        "plate_key": finding.plate_key,
+        "class_group": finding.class_group,
+        "anchor": finding.anchor,
+        "revision": finding.revision,
+        "change": finding.change,
+        "state": finding.state,
+        "level": finding.level,
+        "rule_id": finding.rule_id,
+        "rule_version": finding.rule_version,
+        "confidence": finding.confidence,
+        "first_at": when(finding.first_at),
+        "observed_at": when(finding.observed_at),
+        "raised_at": when(finding.raised_at),
+        "grounds": grounds,
+        "audience": sorted(finding.audience.units),
+        "visibility": finding.audience.visibility,
+        "addressees": sorted(finding.audience.addressees),
+        "cause": Jsonb(finding.cause),
+    }
+    connection.execute(SQL["finding_write"], row)
+    connection.execute(SQL["finding_revision_write"], row)
