@@ -218,9 +218,7 @@ def _device_rows(connection: psycopg.Connection, book: Book, work: Work, *, slot
             units = book.above_unit.get(book.unit_of_device.get(event.device_id, 0), frozenset({book.top_unit}))
             body = {"device": event.device_id, "state": event.state, "seen_at": event.at}
             rows.append(
-                FeedRow(
-                    partition=slot, topic="roads", kind="device", key=str(event.device_id), units=units, body=body
-                )
+                FeedRow(partition=slot, topic="roads", kind="device", key=str(event.device_id), units=units, body=body)
             )
     return rows
 
@@ -229,9 +227,7 @@ def _write_findings(connection: psycopg.Connection, judged: Judged, *, now_us: i
     """Fold each candidate into what is stored; only what changed is written and told."""
     if not judged.candidates:
         return []
-    ids = [
-        findings.finding_id(c.kind, c.plate_key, c.class_group, c.anchor) for c in judged.candidates
-    ]
+    ids = [findings.finding_id(c.kind, c.plate_key, c.class_group, c.anchor) for c in judged.candidates]
     stored = store.read_findings(connection, sorted(set(ids)))
     rows: list[FeedRow] = []
     for identity, candidate, partition in zip(ids, judged.candidates, judged.partition_of_candidate, strict=True):

@@ -42,7 +42,8 @@ def migrate(url: str, *, partitions: int) -> list[str]:
     with connect(url, None) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+            "CREATE TABLE IF NOT EXISTS migration"
+            " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
         )
         known = {row[0] for row in connection.execute("SELECT name FROM migration")}
         for script in sorted((files("traffic") / "schema").iterdir(), key=lambda entry: entry.name):
@@ -59,7 +60,8 @@ def _open_instance(connection: psycopg.Connection, partitions: int) -> None:
     stored = connection.execute("SELECT partitions FROM instance").fetchone()
     if stored and stored[0] != partitions:
         raise ServiceError(
-            f"TRAFFIC_PARTITIONS is {partitions}, but this database was made with {stored[0]}: the number is fixed at first start"
+            f"TRAFFIC_PARTITIONS is {partitions}, but this database was made with {stored[0]}:"
+            " the number is fixed at first start"
         )
     connection.execute(
         "INSERT INTO partition (id) SELECT generate_series(0, %s - 1) ON CONFLICT DO NOTHING", [partitions]
