@@ -15,7 +15,7 @@ from traffic.findings import Candidate, Finding
 from traffic.lease import Held
 from traffic.limits import LEASE_S
 from traffic.plates import plate_text
-from traffic.readings import PassageBatch
+from traffic.readings import PASSAGE, PassageBatch
 from traffic.rulebook import Book
 from traffic.store import SQL, when
 
@@ -32,8 +32,8 @@ class Judged:
     of_rows: np.ndarray  # partition of each new row
     candidates: list[Candidate] = field(default_factory=list)
     partition_of_candidate: list[int] = field(default_factory=list)
-    second_sources: np.ndarray | None = None
-    amendments: list[tuple[np.void, dict, dict]] = field(default_factory=list)
+    second_sources: np.ndarray = field(default_factory=lambda: np.empty(0, PASSAGE))
+    changed: np.ndarray = field(default_factory=lambda: np.empty(0, PASSAGE))  # known records with other content
     duplicates: int = 0
 
 
@@ -65,10 +65,10 @@ def commit(
             store.copy_passages(connection, judged.new)
             _roll_up(connection, rows, slot=min(held))
             _log_batches(connection, book, work)
-        if judged.second_sources is not None and len(judged.second_sources):
+        if len(judged.second_sources):
             store.add_sources(connection, judged.second_sources)
-        for row, before, after in judged.amendments:
-            store.amend(connection, row, before, after)
+        for row in range(len(judged.changed)):
+            store.amend(connection, judged.changed[row : row + 1])
         if work.rejects:
             store.write_rejects(connection, work.rejects, book.above_unit, book.top_unit)
         feed = flow_rows(rows, book, slot=min(held), now_us=now_us)

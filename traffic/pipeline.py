@@ -295,31 +295,15 @@ class Worker:
         is_new = status == 0
         is_new[list(stored)] = False
         judged = Judged(new=work.batch.take(is_new), of_rows=work.of_rows[is_new])
-        self._sort_out_known(connection, judged, rows, (status, doors), stored)
+        changed = status == 2
+        second = (status != 0) & ((doors >> rows["door"].astype(np.int64)) & 1 == 0)
+        for row, found in stored.items():
+            changed[row] = bool(store.differences(found, rows[row])[1])
+            second[row] = (found["door"], found["device"]) != (int(rows[row]["door"]), int(rows[row]["device"]))
+        judged.changed, judged.second_sources = rows[changed], rows[second]
+        judged.duplicates = len(rows) - len(judged.new)
         self.known.add(rows["observed_at"], rows["source_hash"], content, rows["door"])
         return judged
-
-    def _sort_out_known(
-        self,
-        connection: psycopg.Connection,
-        judged: Judged,
-        rows: np.ndarray,
-        probed: tuple[np.ndarray, np.ndarray],
-        stored: dict[int, dict],
-    ) -> None:
-        status, doors = probed
-        second = (status != 0) & ((doors >> rows["door"].astype(np.int64)) & 1 == 0)
-        second[[row for row, found in stored.items() if (found["door"], found["device"]) != _sender(rows[row])]] = True
-        judged.second_sources = rows[second]
-        judged.duplicates = int((status != 0).sum()) + len(stored)
-        other = np.flatnonzero(status == 2)
-        if len(other):
-            found = store.find_stored(connection, rows[other])
-            stored = stored | {int(other[n]): row for n, row in found.items()}
-        for row, found_row in stored.items():
-            before, after = store.differences(found_row, rows[row])
-            if after:
-                judged.amendments.append((rows[row], before, after))
 
     def _judge(self, work: Work, judged: Judged, *, bisect: bool) -> None:
         assert self.book is not None
@@ -383,7 +367,366 @@ class Worker:
         self.figures.update(
             records=len(judged.new),
             duplicates=judged.duplicates,
-            amendments=len(judged.amendments),
+            amendments=len(judged.changed),
+            findings=len(judged.candidates),
+            rejects=len(work.rejects),
+            batches=1,
+        )
+        self.recent.append((monotonic_s(), len(judged.new)))
+
+    def _feed_moved(self, moved: dict[int, int]) -> None:
+        for partition, seq in moved.items():
+            self.held[partition].feed_seq = seq
+        if moved:
+            self.reader.wake()
+
+    # ------------------------------------------------------------ gaps
+
+    def _settle(self, connection: psycopg.Connection) -> None:
+        """With nothing to read: does the bus stand where the database says? Open, go on, or record what is missing."""
+        for partition, own in self.held.items():
+            here = (own.generation, own.offset)
+            gap, generation = settle_generation(partition, here, self.reader.meta(partition))
+            if generation is None:
+                continue
+            self.reader.open(partition, generation)
+            self._move_over(connection, partition, (generation, 0), [gap] if gap else [])
+
+    def _close_gaps(self, connection: psycopg.Connection, work: Work) -> None:
+        """A hole in the counters: close this generation to the doors, note the hole, go on behind it."""
+        for gap in work.gaps:
+            own = self.held[gap.partition]
+            meta = self.reader.meta(gap.partition)
+            if meta.generation == own.generation:
+                self.reader.open(gap.partition, own.generation + 1)
+            self._move_over(connection, gap.partition, (own.generation, gap.upto or own.offset), [gap])
+        if not work.gaps:
+            self._settle(connection)
+
+    def _move_over(self, connection: psycopg.Connection, partition: int, there: tuple[int, int], gaps: list) -> None:
+        own = self.held[partition]
+        move = {partition: ((own.generation, own.offset), there)}
+        one.record_gaps(connection, self.held, move, gaps, now_us=self.clock.now_us())
+        for gap in gaps:
+            log.error("bus gap", partition=partition, first=gap.first, upto=gap.upto, why=gap.reason)
+            self.figures["gaps"] += 1
+        own.generation, own.offset = there
+
+    # ------------------------------------------------------------ the end
+
+    def _figures(self) -> dict[str, float]:
+        since = monotonic_s() - 10.0
+        rate = sum(records for at, records in self.recent if at > since) / 10.0
+        return {**self.figures, "partitions": len(self.held), "records_per_s": rate, "vehicles": len(self.state)}
+
+    def _places(self) -> list[tuple[int, int, int]]:
+        return [(own.id, own.generation, own.offset) for own in self.held.values()]
+
+    def _pause(self, seconds: float) -> None:
+        self.stop.wait(seconds)
+
+    def _leave(self) -> None:
+        """A clean stop: snapshots written, leases given back, so that the next owner starts at once."""
+        try:
+            if self.connection is not None and not self.connection.closed:
+                self._snapshot(self.connection)
+                self.leases.leave(self.connection, list(self.held))
+        except (LeaseLost, psycopg.Error, redis.RedisError) as error:
+            log.warning("leases run out by themselves", why=str(error))
+        finally:
+            if self.connection is not None:
+                self.connection.close()
+
+
+def run(self) -> None:
+        """Work until told to stop; every error is met by starting anew from what is committed."""
+        backoff_s = 0.1
+        while not self.stop.is_set():
+            try:
+                self.step()
+                backoff_s = 0.1
+            except (LeaseLost, ServiceError, psycopg.Error, redis.RedisError) as error:
+                log.warning("batch abandoned", why=str(error).splitlines()[0] if str(error) else repr(error))
+                self.abandon()
+                self._pause(backoff_s)
+                backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)
+            except Exception:  # noqa: BLE001 - the one supervising loop: a fault in a rule must not end the worker
+                log.error("batch failed", trace=traceback.format_exc())
+                for place in self._places():
+                    self.failures[place] += 1
+                self.abandon()
+                self._pause(backoff_s)
+        self._leave()
+
+    def step(self) -> None:
+        """One turn: upkeep that is due, then one batch."""
+        connection = self._connected()
+        self._keep_up(connection)
+        if not self.held:
+            self._pause(0.2)
+            return
+        places = {p: (own.generation, own.offset) for p, own in self.held.items()}
+        found = self.reader.read(places, count=self.read_count, wait_ms=IDLE_WAIT_MS)
+        now_us = self.clock.now_us()
+        if not found:
+            if self._is_due("settle", 1.0):
+                self._settle(connection)
+            return
+        work = collect(places, found, now_us=now_us)
+        if work.moves:
+            self._process(connection, work, now_us)
+        if work.gaps or not work.moves:
+            self._close_gaps(connection, work)
+        entries = sum(len(entries) for entries in work.read.values())
+        records = max(1, len(work.batch)) / max(1, entries)
+        self.read_count = int(np.clip(BATCH_RECORDS_MAX / records / max(1, len(found)), 16, 2_000))
+
+    def abandon(self) -> None:
+        """Forget everything that may have run ahead; leases are taken anew or run out."""
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = None
+        self.held = {}
+        self.state = VehicleState()
+        self.known = KnownRecords()
+        self.due.clear()
+
+    def _connected(self) -> psycopg.Connection:
+        if self.connection is None or self.connection.closed:
+            self.connection = database.connect(
+                str(self.settings.database_url), database.WRITER, autocommit=True, connect_timeout=5
+            )
+            self._take_back(self.connection)
+        return self.connection
+
+    def _take_back(self, connection: psycopg.Connection) -> None:
+        """After an error: give back what the database still says is mine, so that it is restored on the way in."""
+        rows = connection.execute("SELECT id FROM partition WHERE owner = %s", [self.name]).fetchall()
+        self.leases.release(connection, [row[0] for row in rows])
+
+    # ------------------------------------------------------------ upkeep
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        now = monotonic_s()
+        if now < self.due.get(what, 0.0):
+            return False
+        self.due[what] = now + every_s
+        return True
+
+    def _keep_up(self, connection: psycopg.Connection) -> None:
+        if self.book is None or self._is_due("versions", 1.0):
+            self._refresh_book(connection)
+        if self._is_due("lease", LEASE_S / 5):
+            self._balance(connection)
+        if self._is_due("tick", TICK_S):
+            self._tick()
+        if self._is_due("snapshot", SNAPSHOT_EVERY_S):
+            self._snapshot(connection)
+        if self._is_due("prune", 30.0):
+            self._prune(connection)
+        if self._is_due("heartbeat", 2.0):
+            self.heartbeat.beat_sync(connection, self._figures())
+
+    def _refresh_book(self, connection: psycopg.Connection) -> None:
+        versions = dict(connection.execute(SQL["versions"]).fetchall())
+        if self.book is not None and versions == self.book.versions:
+            return
+        before = self.book.versions["watchlist"] if self.book else None
+        self.book = load_book(connection, now_us=self.clock.now_us())
+        if before is not None:
+            self._look_back(connection, list(self.held), newer_than=before)
+
+    def _balance(self, connection: psycopg.Connection) -> None:
+        lost = self.leases.renew(connection, self.held)
+        if lost:
+            raise LeaseLost(f"the partitions {lost} were taken by another worker")
+        share = self.leases.fair_share(connection)
+        if len(self.held) > share:
+            self._give_back(connection, sorted(self.held)[share:])
+        elif len(self.held) < share:
+            for own in self.leases.acquire(connection, share - len(self.held)):
+                source = restore(
+                    connection, self.reader, self.state, own, self.settings.partitions, now_us=self.clock.now_us()
+                )
+                self.state.clear_dirty(logicals_of(own.id, self.settings.partitions))
+                self.held[own.id] = own
+                if own.generation:
+                    self.reader.open(own.id, own.generation)
+                log.info("partition taken", partition=own.id, epoch=own.epoch, offset=own.offset, state_from=source)
+                self.figures["takeovers"] += 1
+                self._look_back(connection, [own.id], newer_than=None)
+
+    def _give_back(self, connection: psycopg.Connection, ids: list[int]) -> None:
+        self._snapshot(connection, ids)
+        self.leases.release(connection, ids)
+        for partition in ids:
+            del self.held[partition]
+            self.state.drop(logicals_of(partition, self.settings.partitions))
+        log.info("partitions given back", partitions=ids)
+
+    def _tick(self) -> None:
+        now_us = self.clock.now_us()
+        for partition in self.held:
+            self.reader.append(partition, encode_small(EntryKind.TICK, [Tick(at=now_us)]))
+
+    def _snapshot(self, connection: psycopg.Connection, ids: list[int] | None = None) -> None:
+        """Write the dirty pages of each partition together with the offset at which they stand, then trim the bus."""
+        for partition in ids or list(self.held):
+            own = self.held[partition]
+            pages = self.state.dirty() & set(logicals_of(partition, self.settings.partitions))
+            if own.snapshot != (own.generation, own.offset):
+                with connection.transaction():
+                    self._write_pages(connection, own, pages)
+                own.snapshot = (own.generation, own.offset)
+                self.state.clear_dirty(pages)
+            behind = [place for place in own.read if place[:2] <= own.snapshot]
+            if behind:
+                self.reader.trim(partition, behind[-1][:2], behind[-1][2])
+                own.read = own.read[len(behind) :]
+
+    def _write_pages(self, connection: psycopg.Connection, own: Held, pages: set[int]) -> None:
+        place = {"id": own.id, "epoch": own.epoch, "generation": own.generation, "bus_offset": own.offset}
+        if connection.execute(SQL["snapshot_stands"], place).rowcount != 1:
+            raise LeaseLost(f"partition {own.id} belongs to another worker by now")
+        taken_at = self.clock.now()
+        for logical in sorted(pages):
+            page = {"logical": logical, "format": FORMAT, "taken_at": taken_at, "body": self.state.dump(logical)}
+            connection.execute(SQL["snapshot_write"], page)
+
+    def _prune(self, connection: psycopg.Connection) -> None:
+        now_us = self.clock.now_us()
+        ids = list(self.held)
+        connection.execute(SQL["feed_prune"], {"ids": ids, "before": when(now_us - FEED_KEEP_S * 1_000_000)})
+        connection.execute(SQL["batch_prune"], {"ids": ids})
+        if 0 in self.held:
+            connection.execute(SQL["quarantine_bound"], {"rows_max": QUARANTINE_ROWS_MAX})
+
+    def _look_back(self, connection: psycopg.Connection, ids: list[int], newer_than: int | None) -> None:
+        """Match the past half hour against watch entries that are new here; finding them again changes nothing."""
+        assert self.book is not None
+        now_us = self.clock.now_us()
+        since = now_us - WATCH_LOOKBACK_S * 1_000_000
+        entries = [e for e in self.book.entries if e.plate_key and (newer_than is None or e.version > newer_than)]
+        if newer_than is None:  # after a takeover: those that the one before may not have come to
+            entries = [e for e in entries if e.valid_from_us + WATCH_LOOKBACK_S * 1_000_000 > since]
+        if not entries or not ids:
+            return
+        keys = sorted({entry.plate_key for entry in entries})
+        rows = store.copy_out(connection, "passages_of_plates", keys=keys, after=when(since))
+        of_rows = logical_partitions(routing_keys(rows)) % self.settings.partitions
+        mine = np.isin(of_rows, ids)
+        if not mine.any():
+            return
+        judged = Judged(new=PassageBatch(rows=rows[:0]), of_rows=of_rows[:0])
+        self._add_candidates(judged, self.book.rules.match_watchlist(rows[mine]))
+        self._commit_findings(connection, judged, now_us)
+
+    def _commit_findings(self, connection: psycopg.Connection, judged: Judged, now_us: int) -> None:
+        assert self.book is not None
+        here = {p: ((own.generation, own.offset),) * 2 for p, own in self.held.items()}
+        moved = one.commit(connection, self.book, self.held, Work(moves=here), judged, now_us=now_us)  # type: ignore[arg-type]
+        self._feed_moved(moved)
+
+    # ------------------------------------------------------------ one batch
+
+    def _process(self, connection: psycopg.Connection, work: Work, now_us: int) -> None:
+        assert self.book is not None
+        places = [(p, *here) for p, (here, _) in work.moves.items()]
+        doubtful = any(place in self.doubtful for place in places)
+        judged = self._sort_out(connection, work, doubtful)
+        self._judge(work, judged, bisect=any(self.failures[place] >= FAILURES_BEFORE_BISECT for place in places))
+        try:
+            moved = one.commit(connection, self.book, self.held, work, judged, now_us=now_us)
+        except psycopg.errors.UniqueViolation:
+            self.doubtful.update(places)
+            raise
+        self._stand(work, judged, moved)
+
+    def _sort_out(self, connection: psycopg.Connection, work: Work, doubtful: bool) -> Judged:
+        """Part the new records from those known already: the same again, a second source, or an amendment."""
+        rows, content = work.batch.rows, content_hash(work.batch.rows)
+        status, doors = self.known.probe(rows["observed_at"], rows["source_hash"], content)
+        covered_from = np.array([self.held[p].covered_from_us for p in sorted(self.held)], np.int64)
+        of_held = np.searchsorted(sorted(self.held), work.of_rows)
+        ask = (status == 0) & (doubtful | (rows["observed_at"] < covered_from[of_held] if len(rows) else False))
+        asked = np.flatnonzero(ask)
+        stored = {int(asked[n]): found for n, found in store.find_stored(connection, rows[asked]).items()}
+        is_new = status == 0
+        is_new[list(stored)] = False
+        judged = Judged(new=work.batch.take(is_new), of_rows=work.of_rows[is_new])
+        changed = status == 2
+        second = (status != 0) & ((doors >> rows["door"].astype(np.int64)) & 1 == 0)
+        for row, found in stored.items():
+            changed[row] = bool(store.differences(found, rows[row])[1])
+            second[row] = (found["door"], found["device"]) != (int(rows[row]["door"]), int(rows[row]["device"]))
+        judged.changed, judged.second_sources = rows[changed], rows[second]
+        judged.duplicates = len(rows) - len(judged.new)
+        self.known.add(rows["observed_at"], rows["source_hash"], content, rows["door"])
+        return judged
+
+    def _judge(self, work: Work, judged: Judged, *, bisect: bool) -> None:
+        assert self.book is not None
+        rows = judged.new.rows
+        if bisect:
+            self._judge_bisected(work, judged, np.arange(len(rows)))
+        else:
+            self._add_candidates(judged, judge_batch(self.state, self.book.rules, rows))
+
+    def _judge_bisected(self, work: Work, judged: Judged, index: np.ndarray) -> None:
+        """Find the record that a rule fails on: it is stored, the rules are skipped for it, and quarantine says why."""
+        assert self.book is not None
+        if not len(index):
+            return
+        try:
+            self._add_candidates(judged, judge_batch(self.state, self.book.rules, judged.new.rows[index]))
+        except Exception:  # noqa: BLE001 - whatever a rule does wrong, the record and the trace are kept
+            if len(index) > 1:
+                self._judge_bisected(work, judged, index[: len(index) // 2])
+                self._judge_bisected(work, judged, index[len(index) // 2 :])
+                return
+            row = judged.new.rows[index[0]]
+            device = int(row["device"])
+            work.rejects.append(
+                Reject(
+                    received_at=int(row["received_at"]),
+                    door=int(row["door"]),
+                    device_id=device,
+                    unit_id=self.book.unit_of_device.get(device),
+                    position=int(index[0]),
+                    field="",
+                    reason=Reason.RULE_FAILED,
+                    detail=traceback.format_exc(limit=-5)[-2000:],
+                    body=repr(row).encode(),
+                )
+            )
+
+    def _add_candidates(self, judged: Judged, candidates: list) -> None:
+        if not candidates:
+            return
+        keys = np.array([(c.plate_key << 3) | c.class_group for c in candidates], np.int64)
+        judged.candidates += candidates
+        judged.partition_of_candidate += (logical_partitions(keys) % self.settings.partitions).tolist()
+
+    def _stand(self, work: Work, judged: Judged, moved: dict[int, int]) -> None:
+        """The batch is committed: move on, and wake the readers."""
+        for partition, (here, there) in work.moves.items():
+            own = self.held[partition]
+            own.generation, own.offset = there
+            own.read += work.read.get(partition, [])
+            self.failures.pop((partition, *here), None)
+            self.doubtful.discard((partition, *here))
+        self._feed_moved(moved)
+        if work.ticks:
+            now_us = max(work.ticks.values())
+            self.state.evict(now_us - STATE_AGE_US)
+            forget_us = now_us - LATENESS_S * 1_000_000
+            self.known.forget(forget_us)
+            for own in self.held.values():
+                own.covered_from_us = max(own.covered_from_us, forget_us)
+        self.figures.update(
+            records=len(judged.new),
+            duplicates=judged.duplicates,
+            amendments=len(judged.changed),
             findings=len(judged.candidates),
             rejects=len(work.rejects),
             batches=1,

@@ -82,13 +82,10 @@ JOIN passage p ON p.checkpoint = w.checkpoint AND p.source_hash = w.source_hash
 INSERT INTO passage_source (observed_at, source_hash, door, device, received_at)
 VALUES (%(observed_at)s, %(source_hash)s, %(door)s, %(device)s, %(received_at)s) ON CONFLICT DO NOTHING;
 
--- name: amendment_count
-SELECT count(*), (array_agg(after ORDER BY revision DESC))[1] FROM passage_amendment
-WHERE source_hash = %(source_hash)s AND observed_at = %(observed_at)s;
-
 -- name: amendment_write
 INSERT INTO passage_amendment (observed_at, source_hash, revision, before, after, received_at)
-VALUES (%(observed_at)s, %(source_hash)s, %(revision)s, %(before)s, %(after)s, %(received_at)s);
+SELECT %(observed_at)s, %(source_hash)s, count(*) + 1, %(before)s, %(after)s, %(received_at)s
+FROM passage_amendment WHERE source_hash = %(source_hash)s AND observed_at = %(observed_at)s;
 
 -- name: roll_up
 -- The minute's figures of each checkpoint, in the slot of this writer.

@@ -126,18 +126,18 @@ def _plain(value: np.ndarray | np.generic) -> object:
     return None if isinstance(number, float) and np.isnan(number) else number
 
 
-def amend(connection: psycopg.Connection, row: np.void, before: dict[str, object], after: dict[str, object]) -> bool:
-    """Write an amendment and bring the passage up to it; False when the last amendment said the same already."""
-    identity = {"observed_at": when(int(row["observed_at"])), "source_hash": int(row["source_hash"])}
-    found = connection.execute(SQL["amendment_count"], identity).fetchone()
-    count, last = found if found else (0, None)
-    if last == after:
+def amend(connection: psycopg.Connection, rows: np.ndarray) -> bool:
+    """Bring a stored passage up to this copy of it (one row) and keep what it said before; False when it says the same."""
+    row = rows[0]
+    stored = find_stored(connection, rows).get(0)
+    before, after = differences(stored, row) if stored else ({}, {})
+    if not after:
         return False
+    identity = {"observed_at": when(int(row["observed_at"])), "source_hash": int(row["source_hash"])}
     connection.execute(
         SQL["amendment_write"],
         {
             **identity,
-            "revision": count + 1,
             "before": Jsonb(before),
             "after": Jsonb(after),
             "received_at": when(int(row["received_at"])),
