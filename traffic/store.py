@@ -127,7 +127,7 @@ def _plain(value: np.ndarray | np.generic) -> object:
 
 
 def amend(connection: psycopg.Connection, rows: np.ndarray) -> bool:
-    """Bring a stored passage up to this copy of it (one row) and keep what it said before; False when it says the same."""
+    """Bring a stored passage up to this copy of it (one row), keeping what it said; False when it says the same."""
     row = rows[0]
     stored = find_stored(connection, rows).get(0)
     before, after = differences(stored, row) if stored else ({}, {})
