@@ -23,10 +23,10 @@ WHERE id IN (SELECT id FROM partition WHERE owner = %(name)s ORDER BY id FOR UPD
 UPDATE partition SET owner = %(name)s, epoch = epoch + 1, until = clock_timestamp() + make_interval(secs => %(lease_s)s)
 WHERE id IN (SELECT id FROM partition WHERE until < clock_timestamp() ORDER BY id LIMIT %(want)s FOR UPDATE SKIP LOCKED)
 RETURNING id, epoch, generation, bus_offset, feed_seq,
-    coalesce((extract(epoch FROM nullif(observed_until, '-infinity')) * 1e6)::bigint, 0), snapshot_generation, snapshot_offset;
+    (extract(epoch FROM observed_until) * 1e6)::bigint, snapshot_generation, snapshot_offset;
 
 -- name: lease_release
-UPDATE partition SET owner = NULL, until = '-infinity'
+UPDATE partition SET owner = NULL, until = '1970-01-01 00:00:00+00'
 WHERE id IN (SELECT id FROM partition WHERE id = ANY (%(ids)s) AND owner = %(name)s ORDER BY id FOR UPDATE);
 
 -- name: advance

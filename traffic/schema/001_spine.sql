@@ -31,13 +31,13 @@ CREATE TABLE unit (
     branch     text NOT NULL CHECK (branch IN ('territorial', 'expressway')),
     adcode     int,                                  -- the division that it polices, where there is one
     valid_from timestamptz NOT NULL,
-    valid_to   timestamptz NOT NULL DEFAULT 'infinity'
+    valid_to   timestamptz NOT NULL DEFAULT '9999-12-31 00:00:00+00'
 );
 CREATE TABLE unit_parent (
     unit_id    int NOT NULL REFERENCES unit,
     parent_id  int NOT NULL REFERENCES unit,
     valid_from timestamptz NOT NULL,
-    valid_to   timestamptz NOT NULL DEFAULT 'infinity',
+    valid_to   timestamptz NOT NULL DEFAULT '9999-12-31 00:00:00+00',
     PRIMARY KEY (unit_id, valid_from),
     CHECK (unit_id <> parent_id)
 );
@@ -131,7 +131,7 @@ CREATE TABLE rule (
     clause     text NOT NULL,                        -- the norm or order that it stands on
     parameters jsonb NOT NULL,
     valid_from timestamptz NOT NULL,
-    valid_to   timestamptz NOT NULL DEFAULT 'infinity',
+    valid_to   timestamptz NOT NULL DEFAULT '9999-12-31 00:00:00+00',
     changed_at timestamptz NOT NULL,
     changed_by text NOT NULL,
     PRIMARY KEY (id, version)
@@ -164,11 +164,11 @@ CREATE TABLE partition (
     id           smallint PRIMARY KEY,
     epoch        bigint NOT NULL DEFAULT 0,          -- fencing: grows with each new owner
     owner        text,
-    until        timestamptz NOT NULL DEFAULT '-infinity',        -- real time (leases only)
+    until        timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',        -- real time (leases only)
     generation   int NOT NULL DEFAULT 0,             -- of the counter; 0: never opened; grows when a gap closed the old one
     bus_offset   bigint NOT NULL DEFAULT 0,          -- last counter committed
     feed_seq     bigint NOT NULL DEFAULT 0,
-    observed_until timestamptz NOT NULL DEFAULT '-infinity',      -- newest event time stored through this partition
+    observed_until timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',      -- newest event time stored through this partition
     snapshot_generation int NOT NULL DEFAULT 0,      -- where the snapshot pages of this partition stand
     snapshot_offset     bigint NOT NULL DEFAULT 0,
     committed_at timestamptz                         -- real time of the last commit
@@ -350,7 +350,7 @@ CREATE TABLE person (
     password_hash text NOT NULL,
     disabled      boolean NOT NULL DEFAULT false,
     failures      int NOT NULL DEFAULT 0,
-    locked_until  timestamptz NOT NULL DEFAULT '-infinity'
+    locked_until  timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'
 );
 CREATE TABLE session (
     token_hash bytea PRIMARY KEY,
