@@ -68,10 +68,11 @@ class World:
 
     def motor_vehicle(self, gate: int, at: datetime, plate: str, **fields: object) -> dict[str, object]:
         """A MotorVehicleObject as a GA/T 1400 device would write it (whole seconds, Beijing time)."""
+        source = f"{self.gat_code}02{at.astimezone(SHANGHAI):%Y%m%d%H%M%S}{abs(plate_key(plate)) % 100_000:05d}"
         return {
-            "MotorVehicleID": f"{self.gat_code}02{at.astimezone(SHANGHAI):%Y%m%d%H%M%S}{abs(hash(plate)) % 100000:05d}",
+            "MotorVehicleID": f"{source}0200001",
             "InfoKind": 1,
-            "SourceID": f"{self.gat_code}02{at.astimezone(SHANGHAI):%Y%m%d%H%M%S}00001",
+            "SourceID": source,
             "DeviceID": self.gat_code,
             "TollgateID": self.gates[gate].code,
             "PassTime": f"{at.astimezone(SHANGHAI):%Y%m%d%H%M%S}",

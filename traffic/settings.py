@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8600, ge=1, le=65535)  # HTTP API and web client
     socket_port: int = Field(default=8601, ge=1, le=65535)  # live view
     door_port: int = Field(default=8602, ge=1, le=65535)  # GA/T 1400 and native passages
+    viid_server_id: str = Field(default="22000000005030000001", pattern=r"^\d{20}$")  # how GA/T 1400 devices know us
     public_origins: list[str] = []  # further origins that may open the live view (behind a proxy)
     secret_key: str | None = None  # else made once in data_dir; encrypts device secrets
     partitions: int = 8  # of the bus; a power of two up to 64, fixed at first start

@@ -1,0 +1,101 @@
+"""What a door must know to judge a record: who may send, and for which checkpoints. Frozen; read anew on change."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+OPPOSITE, SAME, UNKNOWN = 2, 1, 0
+# GA/T 1400.3, direction of travel: compass heading in degrees of codes 1..8 (9: other).
+HEADING_OF_CODE = {1: 90, 2: 270, 3: 180, 4: 0, 5: 45, 6: 225, 7: 135, 8: 315}
+DIRECTION_CODES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A sender. `secret`: gat1400 HA1, encrypted; native sha256 of its key; empty where the reader may not know it."""
+
+    id: int
+    code: str
+    unit_id: int
+    kind: str
+    secret: bytes
+    time_zone: str
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A checkpoint as a door needs it. `bearing_deg`: heading of direction 1 (stakes increase)."""
+
+    id: int
+    code: str
+    bearing_deg: float
+    unit_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """Devices by code, checkpoints by code, and what lies below each unit. Make it with `build`."""
+
+    versions: dict[str, int]
+    devices: dict[str, Device]
+    device_of_key: dict[bytes, Device]  # native senders by the hash of their key
+    gates: tuple[Gate, ...]
+    row_of_gate: dict[str, int]
+    gate_ids: np.ndarray  # (gates,) int32
+    directions: np.ndarray  # (gates, DIRECTION_CODES) int16: direction of each GA/T 1400 code
+    below: dict[int, frozenset[int]]  # unit -> itself and all under it
+    _rows_of_unit: dict[int, dict[str, int]] = field(default_factory=dict)
+
+    def rows_for(self, device: Device) -> dict[str, int]:
+        """Checkpoint code -> row, for the checkpoints that this device may report."""
+        rows = self._rows_of_unit.get(device.unit_id)
+        if rows is None:
+            units = self.below.get(device.unit_id, frozenset((device.unit_id,)))
+            rows = {gate.code: row for row, gate in enumerate(self.gates) if gate.unit_id in units}
+            self._rows_of_unit[device.unit_id] = rows
+        return rows
+
+
+def direction_of(code: int, bearing_deg: float) -> int:
+    """Direction along the road of a compass code: within 90 degrees of direction 1 is 1, beyond is 2.
+
+    A heading square to the road, and code 9 (other), tell nothing: 0.
+    """
+    heading = HEADING_OF_CODE.get(code)
+    if heading is None:
+        return UNKNOWN
+    apart = abs((heading - bearing_deg + 180) % 360 - 180)
+    return SAME if apart < 90 else OPPOSITE if apart > 90 else UNKNOWN
+
+
+def build(
+    *, versions: dict[str, int], devices: list[Device], gates: list[Gate], parents: list[tuple[int, int]]
+) -> Catalogue:
+    """Index what was read from the tables. `parents`: (unit, its parent) as valid now."""
+    table = np.zeros((len(gates), DIRECTION_CODES), np.int16)
+    for row, gate in enumerate(gates):
+        table[row] = [direction_of(code, gate.bearing_deg) for code in range(DIRECTION_CODES)]
+    return Catalogue(
+        versions=versions,
+        devices={device.code: device for device in devices},
+        device_of_key={device.secret: device for device in devices if device.kind == "native"},
+        gates=tuple(gates),
+        row_of_gate={gate.code: row for row, gate in enumerate(gates)},
+        gate_ids=np.array([gate.id for gate in gates], np.int32),
+        directions=table,
+        below=_below(parents),
+    )
+
+
+def _below(parents: list[tuple[int, int]]) -> dict[int, frozenset[int]]:
+    above = dict(parents)
+    found: dict[int, set[int]] = {}
+    for unit in above.keys() | set(above.values()):
+        at: int | None = unit
+        passed: set[int] = set()
+        while at is not None and at not in passed:  # a circle in the data must not hang a door
+            passed.add(at)
+            found.setdefault(at, set()).add(unit)
+            at = above.get(at)
+    return {unit: frozenset(units) for unit, units in found.items()}
