@@ -169,7 +169,7 @@ class Worker:
             self.heartbeat.beat_sync(connection, self._figures())
 
     def _refresh_book(self, connection: psycopg.Connection) -> None:
-        versions = dict(connection.execute(SQL["versions"]).fetchall())
+        versions: dict[str, int] = dict(connection.execute(SQL["versions"]).fetchall())
         if self.book is not None and versions == self.book.versions:
             return
         before = self.book.versions["watchlist"] if self.book else None
@@ -286,7 +286,7 @@ class Worker:
     def _sort_out(self, connection: psycopg.Connection, work: Work, doubtful: bool) -> Judged:
         """Part the new records from those known already: the same again, a second source, or an amendment."""
         rows, content = work.batch.rows, content_hash(work.batch.rows)
-        status, doors = self.known.probe(rows["observed_at"], rows["source_hash"], content)
+        status, doors = self.known.probe(rows["observed_at"], rows["source_hash"], content, rows["door"])
         covered_from = np.array([self.held[p].covered_from_us for p in sorted(self.held)], np.int64)
         of_held = np.searchsorted(sorted(self.held), work.of_rows)
         ask = (status == 0) & (doubtful | (rows["observed_at"] < covered_from[of_held] if len(rows) else False))

@@ -66,7 +66,8 @@ class PassageBatch:
     def take(self, mask_or_index: np.ndarray) -> "PassageBatch":
         """The chosen rows (boolean mask or row numbers) with their extras renumbered."""
         index = np.flatnonzero(mask_or_index) if mask_or_index.dtype == bool else mask_or_index
-        extras, odd = {}, {}
+        extras: dict[int, Extra] = {}
+        odd: dict[int, str] = {}
         if self.extras:
             extras = {new: self.extras[old] for new, old in enumerate(index.tolist()) if old in self.extras}
         if self.odd_plates:
@@ -179,7 +180,8 @@ def decode_entry(data: bytes) -> tuple[EntryKind, "PassageBatch | list[Tick] | l
         count = int.from_bytes(data[4:8], "little")
         end = 8 + count * PASSAGE.itemsize
         rows = np.frombuffer(data, PASSAGE, count, 8)
-        extras, odd = {}, {}
+        extras: dict[int, Extra] = {}
+        odd: dict[int, str] = {}
         if len(data) > end:
             packed, odd = _TAIL.decode(data[end:])
             extras = {row: Extra(plate_raw=raw, images=tuple(images)) for row, (raw, images) in packed.items()}

@@ -29,11 +29,11 @@ def load_book(connection: psycopg.Connection, *, now_us: int) -> Book:
     at = {"at": when(now_us)}
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        versions = dict(connection.execute(SQL["versions"]).fetchall())
+        versions: dict[str, int] = dict(connection.execute(SQL["versions"]).fetchall())
         checkpoints = connection.execute(SQL["checkpoints_with_audience"], at).fetchall()
         above = {unit: frozenset(units) for unit, units in connection.execute(SQL["units_above"], at)}
         sections = connection.execute(SQL["sections"]).fetchall()
-        devices = dict(connection.execute(SQL["device_units"]).fetchall())
+        devices: dict[int, int] = dict(connection.execute(SQL["device_units"]).fetchall())
         with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
             rules = cursor.execute(SQL["rules"], at).fetchall()
             entries = tuple(_entry(row) for row in cursor.execute(SQL["watchlist"], at))

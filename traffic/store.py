@@ -23,7 +23,7 @@ _COPY_TRAILER = b"\xff\xff"
 _COPY_PASSAGES = f"COPY passage ({', '.join(PASSAGE.names)}) FROM STDIN (FORMAT BINARY)"  # type: ignore[arg-type]
 
 # One tuple of binary COPY: a field count, then for each column its byte length and its big-endian value.
-_TUPLE = np.dtype(
+_TUPLE = np.dtype(  # type: ignore[misc]
     [("fields", ">i2")]
     + [
         part

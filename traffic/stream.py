@@ -7,6 +7,7 @@ takes nothing.
 """
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import redis
@@ -155,7 +156,7 @@ class BusReader:
         if not places:
             return {}
         streams = {stream_key(p): f"{generation}-{counter}" for p, (generation, counter) in places.items()}
-        answer = self._client.xread(streams, count=count, block=wait_ms)
+        answer: Any = self._client.xread(streams, count=count, block=wait_ms)  # type: ignore[arg-type]
         found = {}
         for key, entries in answer or []:
             partition = int(key.decode().strip("bus:{}"))
@@ -164,14 +165,15 @@ class BusReader:
 
     def read_between(self, partition: int, after: tuple[int, int], upto: tuple[int, int], count: int) -> list[Entry]:
         """Entries with after < id <= upto, at most `count`: what a restored state has yet to see."""
-        found = self._client.xrange(
+        found: Any = self._client.xrange(
             stream_key(partition), f"({after[0]}-{after[1]}", f"{upto[0]}-{upto[1]}", count=count
         )
         return [_entry(identity, fields) for identity, fields in found]
 
     def meta(self, partition: int) -> BusMeta:
         """What Redis says of the partition now."""
-        values = {k.decode(): v.decode() for k, v in self._client.hgetall(meta_key(partition)).items()}
+        raw: Any = self._client.hgetall(meta_key(partition))
+        values = {key.decode(): value.decode() for key, value in raw.items()}
         return BusMeta(
             generation=int(values["gen"]) if "gen" in values else None,
             counter=int(values.get("seq", 0)),
