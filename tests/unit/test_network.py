@@ -1,0 +1,155 @@
+"""Stakes, units and the model province's tables: what other parts rely on."""
+
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+
+from traffic import geo
+from traffic.network import EXPRESSWAY, Network, NoSuchPlace, StakeUnreadable, parse_stake, stake_text
+from traffic.province_tables import model_province
+from traffic.units import BRIGADE, DETACHMENT, SQUADRON, Parent, TreeBroken, Unit, UnitTree, UnknownUnit
+
+PROVINCE = model_province()
+ROADS = {road.id: road for road in PROVINCE.roads}
+EARLY, NOW = datetime(2020, 6, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
+TREE = UnitTree(PROVINCE.units, PROVINCE.parents, at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "stake_m"),
+    [("K1023+500", 1_023_500), ("k0+007", 7), ("Ｋ12＋000", 12_000), ("K5", 5_000), (" K1 + 250.5", 1_250)],
+)
+def test_stakes_are_read_in_the_ways_they_are_written(text, stake_m):
+    assert parse_stake(text) == stake_m
+
+
+@pytest.mark.parametrize("text", ["", "K", "K1+5", "K12345+000", "1023-500", "K1+5000", "K٣+000"])
+def test_what_is_no_stake_is_refused(text):
+    with pytest.raises(StakeUnreadable):
+        parse_stake(text)
+    with pytest.raises(StakeUnreadable):
+        stake_text(-1)
+
+
+def test_there_are_nine_prefectures_and_sixty_counties_and_each_county_lies_in_its_prefecture():
+    assert Counter(division.level for division in PROVINCE.divisions) == {1: 1, 2: 9, 3: 60}
+    shapes = {division.adcode: division for division in PROVINCE.divisions}
+    for county in (division for division in PROVINCE.divisions if division.level == 3):
+        assert county.parent == county.adcode // 100 * 100
+        assert shapes[county.parent].level == 2
+
+
+def test_borders_of_neighbours_are_one_line_so_every_county_vertex_is_shared_or_on_the_province_border():
+    def rings(division):
+        shape = division.boundary
+        polygons = [shape["coordinates"]] if shape["type"] == "Polygon" else shape["coordinates"]
+        return [ring for polygon in polygons for ring in polygon]
+
+    segments = Counter(
+        frozenset((tuple(a), tuple(b)))
+        for division in PROVINCE.divisions
+        if division.level == 3
+        for ring in rings(division)
+        for a, b in zip(ring, ring[1:], strict=False)
+    )
+    outline = {
+        frozenset((tuple(a), tuple(b)))
+        for ring in rings(next(division for division in PROVINCE.divisions if division.level == 1))
+        for a, b in zip(ring, ring[1:], strict=False)
+    }
+    assert max(segments.values()) == 2
+    assert {segment for segment, uses in segments.items() if uses == 1} == outline
+
+
+def test_the_tree_has_one_corps_ten_detachments_and_every_squadron_reaches_the_corps():
+    assert Counter(unit.level for unit in TREE.units.values())[DETACHMENT] == 10
+    assert TREE.subtree(1) == frozenset(TREE.units)
+    for unit in TREE.units.values():
+        assert len(TREE.ancestors(unit.id)) == unit.level - 1
+        assert unit.code.isdigit() and len(unit.code) == 12
+    assert len({unit.code for unit in TREE.units.values()}) == len(TREE.units)
+
+
+def test_gongzhuling_stood_under_siping_until_june_2020_and_under_changchun_since():
+    before = UnitTree(PROVINCE.units, PROVINCE.parents, at=EARLY)
+    assert before.at_level(18402, DETACHMENT) == 300
+    assert TREE.at_level(18402, DETACHMENT) == 100
+    assert 18402 in before.subtree(300) and 18402 not in TREE.subtree(300)
+
+
+def test_an_audience_is_the_owners_and_everyone_above():
+    assert TREE.audience_of([18402, 10202]) == {18402, 184, 10202, 102, 100, 1}
+    assert TREE.audience_of([]) == frozenset()
+
+
+def test_a_broken_tree_is_refused():
+    def unit(number):
+        return Unit(
+            id=number,
+            code=f"{number:012d}",
+            name="",
+            name_en="",
+            level=1,
+            branch="territorial",
+            adcode=None,
+            valid_from=EARLY,
+        )
+
+    def above(child, parent):
+        return Parent(unit_id=child, parent_id=parent, valid_from=EARLY)
+
+    units = [unit(1), unit(2)]
+    for rows in ([above(1, 2), above(2, 1)], [above(1, 9)], [above(1, 2), above(1, 2)], [above(1, 1)]):
+        with pytest.raises(TreeBroken):
+            UnitTree(units, rows, at=NOW)
+    with pytest.raises(UnknownUnit):
+        UnitTree(units, [], at=NOW).subtree(3)
+
+
+def test_there_are_197_checkpoints_each_on_its_road_at_its_stake_and_owned_by_a_squadron():
+    network = Network(PROVINCE.links)
+    assert len(PROVINCE.checkpoints) == 197
+    for gate in PROVINCE.checkpoints:
+        point, bearing = network.point_at(gate.road_id, gate.stake_m)
+        assert geo.distance_m(point, (gate.lon, gate.lat)) < 5
+        assert bearing == pytest.approx(gate.bearing_deg, abs=0.2)
+        assert gate.name == f"{ROADS[gate.road_id].name}{stake_text(gate.stake_m)}卡口"
+        assert TREE.units[gate.unit_id].level == SQUADRON
+        assert len(gate.code) == 20 and gate.code.isdigit()
+        assert gate.unit_id not in gate.corridor
+        expected = "expressway" if ROADS[gate.road_id].kind == EXPRESSWAY else "territorial"
+        assert TREE.units[gate.unit_id].branch == expected
+    assert len({gate.code for gate in PROVINCE.checkpoints}) == 197
+    assert any(gate.inter_provincial for gate in PROVINCE.checkpoints)
+
+
+def test_links_go_both_ways_and_belong_to_brigades():
+    by_id = {link.id: link for link in PROVINCE.links}
+    for link in PROVINCE.links:
+        back = by_id[link.id + (1 if link.direction == 1 else -1)]
+        assert back.geometry == link.geometry[::-1]
+        assert (link.to_stake_m > link.from_stake_m) == (link.direction == 1)
+        assert TREE.units[link.unit_id].level == BRIGADE
+        assert 1.0 <= link.length_m / geo.line_length_m(link.geometry) < 1.2
+
+
+def test_sections_join_neighbours_of_one_expressway_both_ways_and_some_are_short():
+    gates = {gate.id: gate for gate in PROVINCE.checkpoints}
+    pairs = {(section.from_checkpoint, section.to_checkpoint) for section in PROVINCE.sections}
+    assert pairs == {(end, start) for start, end in pairs}
+    for section in PROVINCE.sections:
+        start, end = gates[section.from_checkpoint], gates[section.to_checkpoint]
+        assert start.road_id == end.road_id and ROADS[start.road_id].kind == EXPRESSWAY
+        assert abs(end.stake_m - start.stake_m) == section.length_m
+    assert sum(4_000 <= section.length_m <= 8_000 for section in PROVINCE.sections) >= 12
+
+
+def test_a_stake_beyond_the_road_or_where_it_runs_with_another_has_no_place():
+    network = Network(PROVINCE.links)
+    with pytest.raises(NoSuchPlace):
+        network.point_at(1, 5_000_000)
+    with pytest.raises(NoSuchPlace):
+        network.point_at(2, 470_000)  # G12 between 长春东 and 长春北
+    with pytest.raises(NoSuchPlace):
+        network.place_of((125.0, 43.0), road_id=999)

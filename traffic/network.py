@@ -1,0 +1,143 @@
+"""Roads, links, checkpoints and measured sections, and stakes (桩号): place by road, stake, direction."""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from traffic.errors import TrafficError
+from traffic.geo import Point, along, nearest_on_line
+
+EXPRESSWAY, TRUNK = "expressway", "trunk"
+STAKES_INCREASE, STAKES_DECREASE = 1, 2  # directions of travel
+
+_STAKE = re.compile(r"K?(\d{1,4})(?:\+(\d{3})(?:\.\d+)?)?")
+
+
+class StakeUnreadable(TrafficError):
+    """A text is no stake."""
+
+
+class NoSuchPlace(TrafficError):
+    """A road has no link at a stake (outside of it, or where it runs together with another road)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Road:
+    """A road with its code (G1, G102, S01)."""
+
+    id: int
+    code: str
+    name: str
+    name_en: str
+    kind: str
+    approximate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One direction of a stretch between two neighbouring places; geometry in the direction of travel, WGS-84."""
+
+    id: int
+    road_id: int
+    direction: int
+    from_stake_m: int
+    to_stake_m: int
+    length_m: int
+    lanes: int
+    limit_kmh: int
+    unit_id: int
+    geometry: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A camera gate (卡口) over both directions; `bearing_deg` is that of direction 1, `lanes` of each direction."""
+
+    id: int
+    code: str
+    name: str
+    name_en: str
+    road_id: int
+    stake_m: int
+    bearing_deg: float
+    lanes: int
+    limit_kmh: int
+    lon: float
+    lat: float
+    unit_id: int
+    corridor: tuple[int, ...]
+    inter_provincial: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A measured pair (区间): who leaves `from_checkpoint` comes to `to_checkpoint` over `length_m` of road."""
+
+    id: int
+    from_checkpoint: int
+    to_checkpoint: int
+    length_m: int
+    limit_kmh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place as it is spoken: road and stake; `away_m` is how far the asked point lies from it."""
+
+    road_id: int
+    stake_m: int
+    away_m: float
+
+
+def stake_text(stake_m: int) -> str:
+    """1023500 -> K1023+500."""
+    if stake_m < 0:
+        raise StakeUnreadable(f"a stake is not negative: {stake_m}")
+    return f"K{stake_m // 1000}+{stake_m % 1000:03d}"
+
+
+def parse_stake(text: str) -> int:
+    """K1023+500 (any case, full width, blanks) -> 1023500 metres; decimals of a metre are dropped."""
+    folded = unicodedata.normalize("NFKC", text).upper().replace(" ", "")
+    match = _STAKE.fullmatch(folded) if folded.isascii() else None
+    if not match:
+        raise StakeUnreadable(f"not a stake: {text[:40]!r} (expected e.g. K1023+500)")
+    return int(match[1]) * 1000 + int(match[2] or 0)
+
+
+class Network:
+    """Links by road, to find the point of a stake and the stake of a point."""
+
+    def __init__(self, links: Iterable[Link]) -> None:
+        self._of_road: dict[tuple[int, int], list[Link]] = defaultdict(list)
+        for link in sorted(links, key=lambda link: min(link.from_stake_m, link.to_stake_m)):
+            self._of_road[link.road_id, link.direction].append(link)
+
+    def link_at(self, road_id: int, stake_m: int, direction: int) -> Link:
+        """The link that holds a stake; at a border of two, the one with the lower stakes."""
+        for link in self._of_road.get((road_id, direction), ()):
+            if min(link.from_stake_m, link.to_stake_m) <= stake_m <= max(link.from_stake_m, link.to_stake_m):
+                return link
+        raise NoSuchPlace(f"road {road_id} has no link at {stake_m} m in direction {direction}")
+
+    def point_at(self, road_id: int, stake_m: int, direction: int = STAKES_INCREASE) -> tuple[Point, float]:
+        """Point (lon, lat) of a stake and the bearing of travel there in degrees."""
+        link = self.link_at(road_id, stake_m, direction)
+        return along(link.geometry, abs(stake_m - link.from_stake_m) / abs(link.to_stake_m - link.from_stake_m))
+
+    def place_of(self, point: Point, *, road_id: int | None = None) -> Place:
+        """The nearest place on any road, or on one."""
+        best: Place | None = None
+        for (road, direction), links in self._of_road.items():
+            if direction != STAKES_INCREASE or (road_id is not None and road != road_id):
+                continue
+            for link in links:
+                share, away_m = nearest_on_line(link.geometry, point)
+                if best is None or away_m < best.away_m:
+                    stake_m = round(link.from_stake_m + share * (link.to_stake_m - link.from_stake_m))
+                    best = Place(road_id=road, stake_m=stake_m, away_m=away_m)
+        if best is None:
+            raise NoSuchPlace(f"no road {road_id}" if road_id is not None else "the network is empty")
+        return best
