@@ -23,12 +23,12 @@ _COPY_TRAILER = b"\xff\xff"
 _COPY_PASSAGES = f"COPY passage ({', '.join(PASSAGE.names)}) FROM STDIN (FORMAT BINARY)"  # type: ignore[arg-type]
 
 # One tuple of binary COPY: a field count, then for each column its byte length and its big-endian value.
-_TUPLE = np.dtype(  # type: ignore[misc]
+_TUPLE = np.dtype(
     [("fields", ">i2")]
     + [
         part
         for name in PASSAGE.names  # type: ignore[union-attr]
-        for part in ((f"{name}_bytes", ">i4"), (name, PASSAGE[name].newbyteorder(">")))
+        for part in ((f"{name}_bytes", ">i4"), (name, PASSAGE[name].newbyteorder(">").str))
     ]
 )
 _TEMPLATE = np.zeros(1, _TUPLE)
