@@ -1,4 +1,4 @@
-"""Real services for tests: one PostgreSQL and one Redis for the run, a fresh database and an empty Redis for each test."""
+"""Real services for tests: one PostgreSQL and one Redis for the run; a fresh database and empty Redis for each test."""
 
 import asyncio
 import inspect
