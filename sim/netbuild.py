@@ -1,0 +1,183 @@
+"""A SUMO network from rows: links become edges of the same id, checkpoints become induction loops on each lane.
+
+Lengths are those of the stakes, not of the drawn curve, so that a simulated travel time fits the road's own distances.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from xml.sax.saxutils import quoteattr
+
+from traffic.errors import TrafficError
+from traffic.geo import EARTH_RADIUS_M, Point
+from traffic.network import Checkpoint, Link
+
+FORMAT = 3  # of what is built; a change makes older cached networks unused
+NETCONVERT_S_MAX = 120
+LOOP_MARGIN_M = 1.0  # a loop stands on its lane, never on the very end
+
+
+class NetworkNotBuilt(TrafficError):
+    """netconvert refused the rows or cannot be run; the sentence holds its own first complaint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """One lane of a checkpoint in one direction; lane 1 is the one beside the median (SUMO's leftmost)."""
+
+    id: str
+    checkpoint: int
+    direction: int
+    lane: int
+    edge: str
+    sumo_lane: int
+    position_m: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """Files of a network, and its loops by id."""
+
+    network: Path
+    loops_file: Path
+    loops: dict[str, Loop]
+
+
+def build(links: Sequence[Link], checkpoints: Sequence[Checkpoint], *, cache: Path) -> Built:
+    """The network of these rows out of the cache folder, made by netconvert (a second or so) where it is missing."""
+    loops = {loop.id: loop for loop in loops_of(links, checkpoints)}
+    folder = cache / _content_hash(links, checkpoints)
+    if not (folder / "net.xml").exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        scratch = Path(mkdtemp(prefix="build-", dir=cache))
+        try:
+            _make(links, loops.values(), scratch)
+            _keep(scratch, folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Built(network=folder / "net.xml", loops_file=folder / "loops.xml", loops=loops)
+
+
+def loops_of(links: Sequence[Link], checkpoints: Iterable[Checkpoint]) -> list[Loop]:
+    """Induction loops of all checkpoints: on each lane of each direction that has a link at the stake."""
+    found = []
+    for gate in checkpoints:
+        for link in (link for link in links if link.road_id == gate.road_id):
+            low, high = sorted((link.from_stake_m, link.to_stake_m))
+            if not low <= gate.stake_m < high:
+                continue
+            position = abs(gate.stake_m - link.from_stake_m) * link.length_m / (high - low)
+            for lane in range(1, link.lanes + 1):
+                found.append(
+                    Loop(
+                        id=f"{gate.id}-{link.direction}-{lane}",
+                        checkpoint=gate.id,
+                        direction=link.direction,
+                        lane=lane,
+                        edge=str(link.id),
+                        sumo_lane=link.lanes - lane,
+                        position_m=min(max(position, LOOP_MARGIN_M), link.length_m - LOOP_MARGIN_M),
+                    )
+                )
+    return found
+
+
+def node_of(point: Point) -> str:
+    """Links that begin or end at one place (to 1e-5 degrees, a metre) meet there."""
+    return f"n{round(point[0] * 1e5)}_{round(point[1] * 1e5)}"
+
+
+def _make(links: Sequence[Link], loops: Iterable[Loop], folder: Path) -> None:
+    to_plane = _projection(links)
+    nodes = {node_of(end): to_plane(end) for link in links for end in (link.geometry[0], link.geometry[-1])}
+    _write(
+        folder / "nodes.xml",
+        "nodes",
+        (f'<node id="{name}" x="{x:.2f}" y="{y:.2f}" type="priority"/>' for name, (x, y) in sorted(nodes.items())),
+    )
+    _write(folder / "edges.xml", "edges", (_edge(link, to_plane) for link in links))
+    _write(
+        folder / "loops.xml",
+        "additional",
+        (
+            f'<inductionLoop id={quoteattr(loop.id)} lane="{loop.edge}_{loop.sumo_lane}"'
+            f' pos="{loop.position_m:.2f}" period="86400" file="NUL"/>'
+            for loop in loops
+        ),
+    )
+    _netconvert(folder)
+
+
+def _projection(links: Sequence[Link]):  # noqa: ANN202
+    """Local metres: equirectangular about the middle of the network (distances are given apart, see `length`)."""
+    lons = [point[0] for link in links for point in link.geometry]
+    lats = [point[1] for link in links for point in link.geometry]
+    lon0, lat0 = (min(lons) + max(lons)) / 2, (min(lats) + max(lats)) / 2
+    degree_m = math.radians(1.0) * EARTH_RADIUS_M
+    narrow = math.cos(math.radians(lat0))
+
+    def to_plane(point: Point) -> tuple[float, float]:
+        return (point[0] - lon0) * degree_m * narrow, (point[1] - lat0) * degree_m
+
+    return to_plane
+
+
+def _edge(link: Link, to_plane) -> str:  # noqa: ANN001
+    shape = " ".join(f"{x:.2f},{y:.2f}" for x, y in map(to_plane, link.geometry))
+    return (
+        f'<edge id="{link.id}" from="{node_of(link.geometry[0])}" to="{node_of(link.geometry[-1])}"'
+        f' numLanes="{link.lanes}" speed="{link.limit_kmh / 3.6:.3f}" length="{link.length_m}"'
+        f' priority="{link.lanes * 10 + link.limit_kmh // 10}" shape="{shape}" spreadType="right"/>'
+    )
+
+
+def _write(path: Path, root: str, lines: Iterable[str]) -> None:
+    path.write_text(f"<{root}>\n" + "\n".join(lines) + f"\n</{root}>\n", encoding="utf-8")
+
+
+def _netconvert(folder: Path) -> None:
+    import sumo  # the wheel; imported late, because only a build needs it
+
+    command = [
+        str(Path(sumo.SUMO_HOME) / "bin" / "netconvert"),
+        "--node-files", "nodes.xml", "--edge-files", "edges.xml", "--output-file", "net.xml",
+        "--no-turnarounds", "true", "--no-internal-links", "true", "--junctions.corner-detail", "0",
+        "--offset.disable-normalization", "true", "--xml-validation", "never", "--no-warnings", "true",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "SUMO_HOME": sumo.SUMO_HOME},
+            capture_output=True,
+            text=True,
+            timeout=NETCONVERT_S_MAX,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NetworkNotBuilt(f"netconvert cannot be run: {error}") from error
+    if done.returncode or not (folder / "net.xml").exists():
+        complaint = (done.stderr.strip().splitlines() or ["no word from it"])[0]
+        raise NetworkNotBuilt(f"netconvert refused the network: {complaint}")
+
+
+def _keep(scratch: Path, folder: Path) -> None:
+    """Move a finished build to its place; who comes second uses what the first one made."""
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if not (folder / "net.xml").exists():
+            raise
+
+
+def _content_hash(links: Sequence[Link], checkpoints: Sequence[Checkpoint]) -> str:
+    rows = [asdict(row) for row in (*links, *checkpoints)]
+    text = json.dumps([FORMAT, rows], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
