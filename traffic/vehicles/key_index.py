@@ -69,7 +69,7 @@ class KeyIndex:
         while len(on):
             free = self._rows[at] == _EMPTY
             self._keys[at[free]], self._rows[at[free]] = keys[on[free]], rows[on[free]]
-            lost = self._rows[at] != rows[on]  # of several that want one slot the last was written
+            lost = self._keys[at] != keys[on]  # of several that want one slot the last was written
             on, at = on[lost], (at[lost] + 1) & mask
         self._used += len(keys)
         self._live += len(keys)

@@ -169,8 +169,8 @@ def speed_kmh(section: Section, travel_us: int) -> float:
 
 def level(section: Section, speed: float) -> int:
     """How grave: by the share over the limit."""
-    excess = speed / section.limit_kmh - 1
-    return next((number for share, number in _SHARES_OF_LEVEL if excess >= share), _LEVEL_ELSE)
+    graver = (number for share, number in _SHARES_OF_LEVEL if speed >= section.limit_kmh * (1 + share))
+    return next(graver, _LEVEL_ELSE)
 
 
 def confidence(section: Section, rule: SectionRule, travel_us: int) -> float:
