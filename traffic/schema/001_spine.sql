@@ -338,6 +338,7 @@ CREATE TABLE feed (
     PRIMARY KEY (partition, seq)
 );
 CREATE INDEX feed_by_age ON feed (partition, at);
+CREATE INDEX feed_alerts ON feed (partition, seq) WHERE topic = 'alerts';   -- for readers who come back: flow is most of the feed
 
 -- ---------------------------------------------------------------- people
 CREATE TABLE person (
@@ -403,6 +404,7 @@ DO $$ DECLARE t text; BEGIN
     END LOOP;
 END $$;
 CREATE POLICY hub ON feed FOR SELECT TO traffic_hub USING (true);
+CREATE POLICY hub ON finding FOR SELECT TO traffic_hub USING (true);     -- to count the day's alerts for each view
 ALTER TABLE quarantine ENABLE ROW LEVEL SECURITY;
 ALTER TABLE quarantine FORCE ROW LEVEL SECURITY;
 CREATE POLICY reader ON quarantine FOR SELECT TO traffic_api USING (viewer_unit() = ANY (audience));
@@ -414,25 +416,35 @@ CREATE POLICY reader ON finding_revision FOR SELECT TO traffic_api
     USING (EXISTS (SELECT FROM finding WHERE finding.id = finding_revision.finding_id));
 CREATE POLICY writer ON finding_revision FOR ALL TO traffic_writer USING (true) WITH CHECK (true);
 
--- The API's eyes on hypertables: functions that take their scope from the viewer and, for plates, a purpose.
--- Flow by 10 s of event time, of checkpoints whose traffic the viewer's unit may see.
+-- Flow by 10 s of event time, for the hub alone: it hands on what each viewer's unit may see. One index scan for each
+-- checkpoint, because a day's chunk is far larger than a minute of it.
 CREATE FUNCTION checkpoint_flow(since timestamptz)
 RETURNS TABLE (checkpoint int, bucket timestamptz, direction smallint, passages bigint, measured bigint, speed_sum double precision)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT p.checkpoint, time_bucket('10 seconds', p.observed_at), p.direction, count(*),
-           count(*) FILTER (WHERE p.speed_kmh <> 'NaN'), coalesce(sum(p.speed_kmh) FILTER (WHERE p.speed_kmh <> 'NaN'), 0)
-    FROM passage p WHERE p.observed_at >= since GROUP BY 1, 2, 3 $$;
+    SELECT c.id, p.bucket, p.direction, p.passages, p.measured, p.speed_sum
+    FROM checkpoint c CROSS JOIN LATERAL (
+        SELECT time_bucket('10 seconds', observed_at) AS bucket, passage.direction, count(*) AS passages,
+               count(*) FILTER (WHERE speed_kmh <> 'NaN') AS measured,
+               coalesce(sum(speed_kmh::float8) FILTER (WHERE speed_kmh <> 'NaN'), 0) AS speed_sum
+        FROM passage WHERE passage.checkpoint = c.id AND observed_at >= since GROUP BY 1, 2
+    ) p $$;
+
+-- The text of odd plates, for a reader who holds their keys from findings that it may see.
+CREATE FUNCTION odd_plates(keys bigint[]) RETURNS TABLE (plate_key bigint, plate text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT o.plate_key, o.plate FROM odd_plate o WHERE o.plate_key = ANY (keys) $$;
 
 GRANT USAGE ON SCHEMA public TO traffic_writer, traffic_api, traffic_hub;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO traffic_writer;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO traffic_writer, traffic_api;
 GRANT SELECT ON instance, unit, unit_parent, division, road, link, checkpoint, section, rule, version, device_status,
     watchlist_entry, partition, bus_gap, finding, finding_revision, feed, part, counter TO traffic_api, traffic_hub;
-GRANT SELECT (id, code, name, unit_id, kind, enabled) ON device TO traffic_api;
+GRANT SELECT (id, code, name, unit_id, kind, time_zone, enabled) ON device TO traffic_api, traffic_hub;
 GRANT SELECT, UPDATE (state, closed_at, closed_by) ON quarantine TO traffic_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON session, socket_ticket TO traffic_api;
 GRANT SELECT, UPDATE (failures, locked_until) ON person TO traffic_api;
 GRANT INSERT ON audit TO traffic_api;
 GRANT INSERT, UPDATE ON part TO traffic_api;
-REVOKE ALL ON FUNCTION checkpoint_flow(timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION checkpoint_flow(timestamptz) TO traffic_api, traffic_hub;
+REVOKE ALL ON FUNCTION checkpoint_flow(timestamptz), odd_plates(bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION checkpoint_flow(timestamptz) TO traffic_hub;
+GRANT EXECUTE ON FUNCTION odd_plates(bigint[]) TO traffic_api;
