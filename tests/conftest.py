@@ -35,7 +35,7 @@ def wait_until(condition: Callable[[], object], timeout: float = 20.0, what: str
 
 async def wait_until_async(
     condition: Callable[[], Awaitable[object]] | Callable[[], object],
-    timeout: float = 20.0,
+    timeout: float = 20.0,  # noqa: ASYNC109 - the message names the condition
     what: str = "the condition",
 ) -> object:
     """As `wait_until`, inside an event loop; `condition` may be a coroutine function."""

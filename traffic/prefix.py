@@ -1,4 +1,4 @@
-"""Debian packages in a private folder: fetched and verified by apt with a state of its own, never installed on the host.
+"""Debian packages in a private folder: fetched and verified by apt with a state of its own, not installed.
 
 A bundle is a folder of unpacked packages. It appears whole or not at all, and records what it was made of, so that the
 next start costs one look. Programs that need a newer C library than the host's run on the bundle's own loader.
@@ -197,8 +197,8 @@ class PrivateApt:
     def _configuration(self) -> str:
         # The host's hooks after an update or install are its own business and are not run for a private folder.
         folder, architecture = self.folder, _run(["dpkg", "--print-architecture"], "dpkg failed").strip()
-        hooks = ("APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success")
-        hooks += ("DPkg::Pre-Invoke", "DPkg::Post-Invoke", "DPkg::Pre-Install-Pkgs", "APT::Architectures")
+        hooks = ["APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success"]
+        hooks += ["DPkg::Pre-Invoke", "DPkg::Post-Invoke", "DPkg::Pre-Install-Pkgs", "APT::Architectures"]
         return "\n".join(
             [
                 *(f"#clear {hook};" for hook in hooks),
@@ -260,9 +260,9 @@ def _sources(etc: Path) -> Iterator[tuple[str, set[str]]]:
     """(address, suites) of each enabled binary source with component main, in both of apt's notations."""
     for path in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*.list"))]:
         for line in _text(path).splitlines():
-            fields = re.sub(r"\[[^]]*\]", "", line.split("#")[0]).split()
-            if len(fields) >= 4 and fields[0] == "deb" and "main" in fields[3:] and not fields[1].startswith("cdrom"):
-                yield fields[1], {fields[2]}
+            words = re.sub(r"\[[^]]*\]", "", line.split("#")[0]).split()
+            if len(words) >= 4 and words[0] == "deb" and "main" in words[3:] and not words[1].startswith("cdrom"):
+                yield words[1], {words[2]}
     for path in sorted((etc / "sources.list.d").glob("*.sources")):
         for stanza in re.split(r"\n\s*\n", _text(path)):
             lines = re.sub(r"^#.*\n?", "", stanza, flags=re.MULTILINE)
