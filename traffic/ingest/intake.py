@@ -11,6 +11,7 @@ from traffic.limits import REQUEST_BYTES_MAX
 BODY_S = 30.0  # from the end of the headers to the last byte of the body
 BODIES_MAX = 256
 HELD_BYTES_MAX = 192 * 1024 * 1024
+DRAINED_BYTES_MAX = 4 * REQUEST_BYTES_MAX  # of a body that is too large: read on, so that its sender hears the answer
 
 
 class Budget:
@@ -62,22 +63,29 @@ async def read_body(request: Request, held: Held, *, body_s: float = BODY_S) -> 
     if encoding not in ("identity", "gzip", "x-gzip", ""):
         raise BodyRefused(415, f"content encoding {encoding[:40]} is not taken; send plain or gzip")
     length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length[:20]) > REQUEST_BYTES_MAX:
-        raise BodyRefused(413, f"the body is larger than {REQUEST_BYTES_MAX} bytes")
+    if length.isdigit() and int(length[:20]) > DRAINED_BYTES_MAX:
+        raise _too_large()
     parts: list[bytes] = []
     total = 0
     try:
         async with asyncio.timeout(body_s):
             async for part in request.stream():
                 total += len(part)
-                if total > REQUEST_BYTES_MAX:
-                    raise BodyRefused(413, f"the body is larger than {REQUEST_BYTES_MAX} bytes")
-                held.add(len(part))
-                parts.append(part)
+                if total > DRAINED_BYTES_MAX:
+                    raise _too_large()
+                if total <= REQUEST_BYTES_MAX:
+                    held.add(len(part))
+                    parts.append(part)
     except TimeoutError as error:
         raise BodyRefused(408, f"the body did not arrive within {body_s:g} s") from error
+    if total > REQUEST_BYTES_MAX:
+        raise _too_large()
     body = b"".join(parts)
     if encoding in ("gzip", "x-gzip") and body:
         body = inflate(body)
         held.add(len(body))
     return body
+
+
+def _too_large() -> BodyRefused:
+    return BodyRefused(413, f"the body is larger than {REQUEST_BYTES_MAX} bytes")

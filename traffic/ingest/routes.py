@@ -66,11 +66,9 @@ def _status_of(error: TrafficError) -> int:
 
 
 def _headers(status: int) -> dict[str, str]:
-    """What the sender must know beside the body; after a body that was not read to its end the connection is closed."""
+    """What the sender must know beside the body; what is left of a body that is too long or too slow is not awaited."""
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
-    if status in (408, 413, 415, 503):
-        headers["Connection"] = "close"
-    return headers
+    return headers | ({"Connection": "close"} if status in (408, 413) else {})
 
 
 # ---------------------------------------------------------------- native
@@ -155,7 +153,7 @@ class _Viid:
         """Any other address of the norm: said clearly, because devices often try them all."""
         text = "this server takes MotorVehicles only"
         content = gat1400.status_body(request.url.path, gat1400.INVALID_OPERATION, text, "", self._desk.clock.now())
-        return Response(content, 404, {"Connection": "close"}, gat1400.CONTENT_TYPE)
+        return Response(content, 404, media_type=gat1400.CONTENT_TYPE)
 
     def refuse(self, request: Request, error: TrafficError) -> Response:
         """The answer to a request of which nothing was taken."""
