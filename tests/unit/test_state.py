@@ -145,6 +145,17 @@ def test_a_page_written_and_read_is_the_same_and_takes_the_place_of_what_was_the
         assert (mine[number, : held[number]] == theirs[number, : held[number]]).all()
 
 
+def test_a_page_read_over_a_ring_that_went_round_is_read_right() -> None:
+    state = VehicleState()
+    rows = passages(*((minute, A) for minute in range(3)))
+    absorb(state, rows)
+    page = state.dump(page_of(rows))
+    for minute in range(3, 25):
+        absorb(state, passages((minute, A)))
+    state.load(page_of(rows), page)
+    assert minutes_of(state, rows) == [0, 1, 2]
+
+
 def test_a_page_does_not_depend_on_the_history_that_led_to_it() -> None:
     rows = np.concatenate([crowd(500), passages(*((minute, A) for minute in range(9)))])
     one, many = VehicleState(), VehicleState()

@@ -7,7 +7,7 @@ import numpy as np
 
 from traffic.plates import CLASS_UNCERTAIN, vehicle_keys
 
-CONFIDENCE = 0.95  # a plate read by one camera; DOMAIN practice puts reading errors at some per cent
+CONFIDENCE = 0.95  # one camera read the plate: an estimate, to be replaced by each camera's own error rate
 CONFIDENCE_CLASS_UNCERTAIN = 0.8  # the number agrees, but it can exist on two classes and one side does not say which
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
