@@ -423,6 +423,8 @@ async def test_raw_connections_get_an_answer_or_an_end(doors):
     assert b" 431 " in (await doors.raw(b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 40_000)).split(b"\r\n")[0]
     chunked = host + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\n[]\r\n0\r\n\r\n"
     assert b" 200 " in (await doors.raw(chunked)).split(b"\r\n")[0]
+    odd_host = b"POST /VIID/System/Register HTTP/1.1\r\nHost: [\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    assert b" 401 " in (await doors.raw(odd_host)).split(b"\r\n")[0]
     reader, writer = await asyncio.open_connection("127.0.0.1", doors.port)
     writer.write(host + b"Content-Length: 1000\r\n\r\n[")  # and then nothing: the sender hangs up
     await writer.drain()

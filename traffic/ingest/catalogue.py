@@ -47,6 +47,10 @@ class Catalogue:
     below: dict[int, frozenset[int]]  # unit -> itself and all under it
     _rows_of_unit: dict[int, dict[str, int]] = field(default_factory=dict)
 
+    def find_device(self, device_id: int) -> Device | None:
+        """The device of this number."""
+        return next((device for device in self.devices.values() if device.id == device_id), None)
+
     def rows_for(self, device: Device) -> dict[str, int]:
         """Checkpoint code -> row, for the checkpoints that this device may report."""
         rows = self._rows_of_unit.get(device.unit_id)

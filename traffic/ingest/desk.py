@@ -108,7 +108,7 @@ class Desk:
                 credentials,
                 ha1=self._ha1(device) if known and device else self._nobody,  # the same work for both
                 method=request.method,
-                path=request.url.path,
+                path=request.scope["path"],
                 key=self._nonce_key,
                 at_s=self._now_s(),
             )

@@ -63,16 +63,17 @@ def load_catalogue(connection: psycopg.Connection, *, now: datetime, secrets: bo
     )
 
 
-async def load_catalogue_async(connection: psycopg.AsyncConnection, *, now: datetime) -> Catalogue:
-    """As `load_catalogue` with secrets, in one snapshot."""
-    async with connection.transaction():
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        return _catalogue(
-            await (await connection.execute(SQL["versions"])).fetchall(),
-            await (await connection.execute(SQL["devices"])).fetchall(),
-            await (await connection.execute(SQL["gates"])).fetchall(),
-            await (await connection.execute(SQL["parents"], {"at": now})).fetchall(),
-        )
+async def load_catalogue_async(
+    connection: psycopg.AsyncConnection, *, now: datetime, secrets: bool = False
+) -> Catalogue:
+    """As `load_catalogue`, on an asynchronous connection."""
+    devices = SQL["devices" if secrets else "devices_without_secrets"]
+    return _catalogue(
+        await (await connection.execute(SQL["versions"])).fetchall(),
+        await (await connection.execute(devices)).fetchall(),
+        await (await connection.execute(SQL["gates"])).fetchall(),
+        await (await connection.execute(SQL["parents"], {"at": now})).fetchall(),
+    )
 
 
 class Registry:
@@ -111,7 +112,9 @@ class Registry:
         versions: dict[str, int] = dict(await (await connection.execute(SQL["versions"])).fetchall())
         stale = self.catalogue is None or self.catalogue.versions != versions
         if stale or monotonic_s() - self._loaded_s > RELOAD_S:
-            self.catalogue = await load_catalogue_async(connection, now=self._clock.now())
+            async with connection.transaction():  # one snapshot: the versions belong to what was read
+                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                self.catalogue = await load_catalogue_async(connection, now=self._clock.now(), secrets=True)
             self._loaded_s = monotonic_s()
         await self._heartbeat.beat(connection, self._figures)
 

@@ -23,7 +23,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def build_app(desk: Desk, figures: Figures, *, client: redis.asyncio.Redis, server_id: str) -> FastAPI:
     """All addresses of the doors on one application."""
-    app = FastAPI(title="Traffic doors", description="Where sensors and platforms hand in passages.")
+    app = FastAPI(
+        title="Traffic doors", description="Where sensors and platforms hand in passages.", redirect_slashes=False
+    )
     budget = Budget()
     viid = _Viid(desk, budget, server_id)
 
@@ -146,13 +148,15 @@ class _Viid:
         with self._budget.hold() as held:
             body = await read_body(request, held)
             outcome, ids = await self._desk.take_motor_vehicles(body, device, peer_of(request))
-        content = gat1400.status_list_body(self._statuses(request.url.path, outcome, ids))
+        content = gat1400.status_list_body(self._statuses(request.scope["path"], outcome, ids))
         return Response(content, outcome.status, _taken_headers(outcome), gat1400.CONTENT_TYPE)
 
     async def unknown(self, request: Request) -> Response:
         """Any other address of the norm: said clearly, because devices often try them all."""
         text = "this server takes MotorVehicles only"
-        content = gat1400.status_body(request.url.path, gat1400.INVALID_OPERATION, text, "", self._desk.clock.now())
+        content = gat1400.status_body(
+            request.scope["path"], gat1400.INVALID_OPERATION, text, "", self._desk.clock.now()
+        )
         return Response(content, 404, media_type=gat1400.CONTENT_TYPE)
 
     def refuse(self, request: Request, error: TrafficError) -> Response:
@@ -164,7 +168,7 @@ class _Viid:
         codes = {400: gat1400.INVALID_FORMAT, 401: gat1400.INVALID_OPERATION, 413: gat1400.INVALID_CONTENT}
         code = codes.get(status, gat1400.BUSY if status in (408, 503) else gat1400.OTHER_ERROR)
         identity = request.headers.get("user-identify", "")[:40]
-        content = gat1400.status_body(request.url.path, code, str(error), identity, self._desk.clock.now())
+        content = gat1400.status_body(request.scope["path"], code, str(error), identity, self._desk.clock.now())
         return Response(content, status, headers, gat1400.CONTENT_TYPE)
 
     def _statuses(self, url: str, outcome: Outcome, ids: list[str]) -> list[dict[str, str]]:
@@ -184,7 +188,7 @@ class _Viid:
             return gat1400.read_device_id(await read_body(request, held))
 
     def _ok(self, request: Request, identity: str) -> Response:
-        content = gat1400.status_body(request.url.path, gat1400.OK, "OK", identity, self._desk.clock.now())
+        content = gat1400.status_body(request.scope["path"], gat1400.OK, "OK", identity, self._desk.clock.now())
         return Response(content, 200, media_type=gat1400.CONTENT_TYPE)
 
 

@@ -23,6 +23,7 @@ from traffic.ingest.devices import POLL_S, Registry, Sessions
 from traffic.ingest.figures import Figures
 from traffic.ingest.protocol import BoundedProtocol
 from traffic.ingest.routes import build_app
+from traffic.log import configure
 from traffic.settings import Settings
 from traffic.stream import BusWriter
 
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then stop accepting, finish what is in flight, and return."""
+    configure(settings.log_level, "doors")
     uvloop.run(_run(settings))
 
 
