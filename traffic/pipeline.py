@@ -307,25 +307,26 @@ class Worker:
 
     def _judge(self, work: Work, judged: Judged, *, bisect: bool) -> None:
         assert self.book is not None
-        rows = judged.new.rows
+        # An amended record may show another vehicle; of the same vehicle its observation is known and changes nothing.
+        rows = np.concatenate([judged.new.rows, judged.changed])
         if bisect:
-            self._judge_bisected(work, judged, np.arange(len(rows)))
+            self._judge_bisected(work, judged, rows)
         else:
             self._add_candidates(judged, judge_batch(self.state, self.book.rules, rows))
 
-    def _judge_bisected(self, work: Work, judged: Judged, index: np.ndarray) -> None:
+    def _judge_bisected(self, work: Work, judged: Judged, rows: np.ndarray) -> None:
         """Find the record that a rule fails on: it is stored, the rules are skipped for it, and quarantine says why."""
         assert self.book is not None
-        if not len(index):
+        if not len(rows):
             return
         try:
-            self._add_candidates(judged, judge_batch(self.state, self.book.rules, judged.new.rows[index]))
+            self._add_candidates(judged, judge_batch(self.state, self.book.rules, rows))
         except Exception:  # noqa: BLE001 - whatever a rule does wrong, the record and the trace are kept
-            if len(index) > 1:
-                self._judge_bisected(work, judged, index[: len(index) // 2])
-                self._judge_bisected(work, judged, index[len(index) // 2 :])
+            if len(rows) > 1:
+                self._judge_bisected(work, judged, rows[: len(rows) // 2])
+                self._judge_bisected(work, judged, rows[len(rows) // 2 :])
                 return
-            row = judged.new.rows[index[0]]
+            row = rows[0]
             device = int(row["device"])
             work.rejects.append(
                 Reject(
@@ -333,7 +334,7 @@ class Worker:
                     door=int(row["door"]),
                     device_id=device,
                     unit_id=self.book.unit_of_device.get(device),
-                    position=int(index[0]),
+                    position=0,
                     field="",
                     reason=Reason.RULE_FAILED,
                     detail=traceback.format_exc(limit=-5)[-2000:],
