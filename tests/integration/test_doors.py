@@ -205,8 +205,8 @@ async def test_a_sender_that_is_shut_out_is_refused_within_seconds_and_a_new_one
     with doors.database() as connection, connection.transaction():
         connection.execute("UPDATE device SET enabled = false WHERE id = %s", [doors.world.native_id])
         connection.execute(
-            "INSERT INTO device (code, name, unit_id, kind, secret, changed_at, changed_by) "
-            "VALUES ('second', 'second', 1, 'native', %s, %s, 'test')",
+            "INSERT INTO device (code, name, unit_id, kind, secret, time_zone, changed_at, changed_by) "
+            "VALUES ('second', 'second', 1, 'native', %s, 'Nowhere/Else', %s, 'test')",
             [key_hash("second-key"), doors.world.now],
         )
         connection.execute("UPDATE version SET value = value + 1 WHERE name = 'device'")

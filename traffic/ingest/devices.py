@@ -47,7 +47,7 @@ def _catalogue(versions: list, devices: list, gates: list, parents: list) -> Cat
 def _known_zone(name: str, device: str) -> str:
     try:
         return ZoneInfo(name).key
-    except (OSError, ValueError) as error:  # a wrong setting of one device must not close the door for all
+    except (KeyError, OSError, ValueError) as error:  # a wrong setting of one device must not close the door for all
         log.warning("device has an unknown time zone, Asia/Shanghai is taken", device=device, zone=name, why=str(error))
         return "Asia/Shanghai"
 

@@ -11,7 +11,7 @@ from traffic.limits import REQUEST_BYTES_MAX
 BODY_S = 30.0  # from the end of the headers to the last byte of the body
 BODIES_MAX = 256
 HELD_BYTES_MAX = 192 * 1024 * 1024
-DRAINED_BYTES_MAX = 4 * REQUEST_BYTES_MAX  # of a body that is too large: read on, so that its sender hears the answer
+DRAINED_SHARE = 4  # a body that is too large is read on to so many times its bound, so that its sender hears the answer
 
 
 class Budget:
@@ -57,35 +57,41 @@ class Held:
         self._bytes += count
 
 
-async def read_body(request: Request, held: Held, *, body_s: float = BODY_S) -> bytes:
+async def read_body(
+    request: Request, held: Held, *, body_s: float = BODY_S, bytes_max: int = REQUEST_BYTES_MAX
+) -> bytes:
     """The whole body, unpacked; raises BodyRefused with the status to answer."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
         raise BodyRefused(415, f"content encoding {encoding[:40]} is not taken; send plain or gzip")
     length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length[:20]) > DRAINED_BYTES_MAX:
-        raise _too_large()
-    parts: list[bytes] = []
-    total = 0
+    if length.isdigit() and int(length[:20]) > DRAINED_SHARE * bytes_max:
+        raise _too_large(bytes_max)
     try:
         async with asyncio.timeout(body_s):
-            async for part in request.stream():
-                total += len(part)
-                if total > DRAINED_BYTES_MAX:
-                    raise _too_large()
-                if total <= REQUEST_BYTES_MAX:
-                    held.add(len(part))
-                    parts.append(part)
+            body = await _collect(request, held, bytes_max)
     except TimeoutError as error:
         raise BodyRefused(408, f"the body did not arrive within {body_s:g} s") from error
-    if total > REQUEST_BYTES_MAX:
-        raise _too_large()
-    body = b"".join(parts)
     if encoding in ("gzip", "x-gzip") and body:
-        body = inflate(body)
+        body = inflate(body, bytes_max=bytes_max)
         held.add(len(body))
     return body
 
 
-def _too_large() -> BodyRefused:
-    return BodyRefused(413, f"the body is larger than {REQUEST_BYTES_MAX} bytes")
+async def _collect(request: Request, held: Held, bytes_max: int) -> bytes:
+    parts: list[bytes] = []
+    total = 0
+    async for part in request.stream():
+        total += len(part)
+        if total > DRAINED_SHARE * bytes_max:
+            raise _too_large(bytes_max)
+        if total <= bytes_max:
+            held.add(len(part))
+            parts.append(part)
+    if total > bytes_max:
+        raise _too_large(bytes_max)
+    return b"".join(parts)
+
+
+def _too_large(bytes_max: int) -> BodyRefused:
+    return BodyRefused(413, f"the body is larger than {bytes_max} bytes")

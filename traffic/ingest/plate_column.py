@@ -14,7 +14,7 @@ _CODES = np.zeros(0x10000, np.int64)
 for _code, _character in enumerate(ALPHABET, start=1):
     _CODES[ord(_character)] = _code
 # Words for "not read" that look like a plate.
-_PLAIN_UNREADABLE = np.array([key for key in map(plate_key, sorted(UNREADABLE)) if key > 0], np.int64)
+_PLAIN_UNREADABLE = tuple(key for key in map(plate_key, sorted(UNREADABLE)) if key > 0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,5 +89,6 @@ def _plain_keys(plates: list[str]) -> tuple[np.ndarray, np.ndarray]:
     keys = np.zeros(count, np.int64)
     for place in range(_PLAIN_CHARS):
         keys = np.where(inside[:, place], keys << 7 | codes[:, place], keys)
-    plain &= ~np.isin(keys, _PLAIN_UNREADABLE)
+    for unreadable in _PLAIN_UNREADABLE:
+        plain &= keys != unreadable
     return np.where(plain, keys, 0), plain

@@ -18,6 +18,7 @@ from traffic.ingest.intake import Budget, read_body
 from traffic.limits import RETRY_AFTER_S
 
 NDJSON_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
+SYSTEM_BYTES_MAX = 64 * 1024  # of a body that is read before its sender is known
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -185,7 +186,7 @@ class _Viid:
 
     async def _named(self, request: Request) -> str:
         with self._budget.hold() as held:
-            return gat1400.read_device_id(await read_body(request, held))
+            return gat1400.read_device_id(await read_body(request, held, bytes_max=SYSTEM_BYTES_MAX))
 
     def _ok(self, request: Request, identity: str) -> Response:
         content = gat1400.status_body(request.scope["path"], gat1400.OK, "OK", identity, self._desk.clock.now())

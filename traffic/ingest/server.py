@@ -74,7 +74,7 @@ async def serve(settings: Settings, stop: asyncio.Event, listener: socket.socket
     keeping = asyncio.create_task(registry.keep(loaded))
     try:
         if await _either(_ready(client, loaded), stop, keeping):
-            await _serve(app, listener or listen(settings), stop)
+            await _serve(app, listener or listen(settings), stop, keeping)
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
@@ -143,25 +143,28 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(app: FastAPI, listener: socket.socket, stop: asyncio.Event) -> None:
-    config = uvicorn.Config(
-        app,
-        http=BoundedProtocol,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # a registration is bound to the true peer
-        limit_concurrency=CONNECTIONS_MAX,
-        timeout_keep_alive=IDLE_S,
-        timeout_graceful_shutdown=GRACE_S,
+async def _serve(app: FastAPI, listener: socket.socket, stop: asyncio.Event, keeping: asyncio.Task) -> None:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # a registration is bound to the true peer
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=GRACE_S,
+        )
     )
-    server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     log.info("the doors are open", address="{}:{}".format(*listener.getsockname()[:2]))
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({serving, stopping, keeping}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     stopping.cancel()
     await serving
     log.info("the doors are closed")
+    if keeping.done():
+        keeping.result()  # a door that no longer learns who may send must not go on

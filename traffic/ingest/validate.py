@@ -182,9 +182,9 @@ def _rows(
     rows["device"] = device.id
     rows["door"] = bench.door
     for name, values in columns.codes.items():
-        rows[name] = np.clip(values, 0, VEHICLE_CLASS_MAX)
+        rows[name] = values  # codecs give small numbers only, so that a wrong one fits too
     if columns.compass and len(ids):
-        codes = np.clip(columns.codes["direction"], 0, DIRECTION_CODES - 1)
+        codes = np.minimum(np.maximum(columns.codes["direction"], 0), DIRECTION_CODES - 1)
         rows["direction"] = bench.catalogue.directions[safe, codes]
     with np.errstate(over="ignore"):
         rows["speed_kmh"] = columns.speed_kmh
