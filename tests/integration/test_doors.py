@@ -21,12 +21,13 @@ import redis
 from tests.conftest import wait_until_async
 from tests.world import World, build
 from traffic.database import connect
+from traffic.embedded import Embedded
 from traffic.errors import ServiceError, SettingsError
 from traffic.ingest.server import listen, serve, verify_durable
 from traffic.plates import plate_key
 from traffic.readings import DeviceEvent, EntryKind, PassageBatch, Reject, decode_entry
 from traffic.secrets import key_hash
-from traffic.settings import Settings
+from traffic.settings import Settings, load_settings
 from traffic.stream import BusReader, stream_key
 
 REGISTER, UNREGISTER, KEEPALIVE = "/VIID/System/Register", "/VIID/System/UnRegister", "/VIID/System/Keepalive"
@@ -459,6 +460,32 @@ async def test_figures_are_counted(doors):
     assert 'traffic_door_rejected_records_total{door="native",reason="missing_field"} 1.0' in page
     assert 'traffic_door_requests_total{door="native",status="200"} 1.0' in page
     assert (await doors.client.get("/readyz")).json() == {"status": "ok", "catalogue": "ok", "redis": "ok"}
+
+
+@pytest.fixture
+def own_redis(open_folder, database_url):
+    """A Redis that the test may kill."""
+    with Embedded(load_settings(data_dir=open_folder / "own-redis", database_url=database_url)) as embedded:
+        yield embedded
+
+
+async def test_while_redis_is_dead_nothing_is_acknowledged_and_what_was_is_still_there(settings, world, own_redis):
+    settings = settings.model_copy(update={"redis_url": own_redis.redis_url})
+    async with opened(settings, world) as doors:
+        await doors.register()
+        record = doors.world.native_record(0, world.now, "吉A00001")
+        assert (await doors.post([record])).status_code == 200
+        os.kill(own_redis.redis.pid, signal.SIGKILL)
+        await wait_until_async(lambda: not own_redis.redis.is_running(), what="Redis is dead")
+        answer = await doors.post([record])
+        assert (answer.status_code, answer.json()["not_taken"]) == (503, [0])
+        assert (await doors.register()).status_code == 503
+        assert (await doors.client.get("/readyz")).status_code == 503
+        await asyncio.to_thread(own_redis.redis.start)
+        answer = await doors.post([{**record, "plate": "吉A00002"}])
+        assert answer.status_code == 200
+        assert doors.plates() == sorted([plate_key("吉A00001"), plate_key("吉A00002")])
+        assert (await doors.send([world.motor_vehicle(0, world.now, "吉A00003")])).status_code == 200
 
 
 # ---------------------------------------------------------------- the process
