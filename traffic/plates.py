@@ -28,6 +28,7 @@ _GROUP_OF_CLASS[[7, 8]] = CLASS_MOTORCYCLE
 def fold(raw: str) -> str:
     """Full width to half width, upper case, without blanks and dots; an unreadable plate becomes ''."""
     text = unicodedata.normalize("NFKC", raw).upper().translate(_DROPPED)
+    text = unicodedata.normalize("NFKC", text)  # what was dropped may have kept two characters apart
     return "" if text in UNREADABLE else text
 
 
