@@ -9,10 +9,12 @@ import math
 import os
 import shutil
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from traffic.errors import TrafficError
@@ -48,6 +50,7 @@ class Built:
     network: Path
     loops_file: Path
     loops: dict[str, Loop]
+    after: dict[str, tuple[str, ...]]  # edge -> edges that a vehicle may go on to
 
 
 def build(links: Sequence[Link], checkpoints: Sequence[Checkpoint], *, cache: Path) -> Built:
@@ -62,7 +65,9 @@ def build(links: Sequence[Link], checkpoints: Sequence[Checkpoint], *, cache: Pa
             _keep(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    return Built(network=folder / "net.xml", loops_file=folder / "loops.xml", loops=loops)
+    return Built(
+        network=folder / "net.xml", loops_file=folder / "loops.xml", loops=loops, after=_connections(folder / "net.xml")
+    )
 
 
 def loops_of(links: Sequence[Link], checkpoints: Iterable[Checkpoint]) -> list[Loop]:
@@ -168,6 +173,14 @@ def _netconvert(folder: Path) -> None:
         raise NetworkNotBuilt(f"netconvert refused the network: {complaint}")
 
 
+def _connections(network: Path) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for _, element in ElementTree.iterparse(network):
+        if element.tag == "connection" and not element.attrib["from"].startswith(":"):
+            found[element.attrib["from"]].add(element.attrib["to"])
+    return {edge: tuple(sorted(ways)) for edge, ways in found.items()}
+
+
 def _keep(scratch: Path, folder: Path) -> None:
     """Move a finished build to its place; who comes second uses what the first one made."""
     try:
@@ -178,6 +191,6 @@ def _keep(scratch: Path, folder: Path) -> None:
 
 
 def _content_hash(links: Sequence[Link], checkpoints: Sequence[Checkpoint]) -> str:
-    rows = [asdict(row) for row in (*links, *checkpoints)]
+    rows = [[asdict(link) for link in links], [asdict(gate) for gate in checkpoints]]
     text = json.dumps([FORMAT, rows], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

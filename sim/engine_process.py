@@ -1,0 +1,85 @@
+"""The engine's process seen from the one that commands it: lines of JSON through pipes, each with a time limit."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from traffic.errors import TrafficError
+
+START_S_MAX = 60.0
+COMMAND_S_MAX = 120.0
+LINE_BYTES_MAX = 64 * 1024 * 1024
+
+
+class EngineLost(TrafficError):
+    """The simulation's process has ended or does not answer within its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """What came of some steps. Crossings: (loop, vehicle, time_s, speed_ms, length_m) in the order of time."""
+
+    time_s: float
+    crossings: tuple[tuple[str, str, float, float, float], ...]
+    ended: tuple[str, ...]
+    refused: tuple[str, ...]
+    running: int
+
+
+class EngineProcess:
+    """A simulation in a process of its own; it ends when this one ends, because its standard input does."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, start: dict[str, Any]) -> "EngineProcess":
+        """Start the process (keys network, loops_file, seed, step_s, types) and wait until it is ready."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "sim.engine",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LINE_BYTES_MAX,
+        )
+        engine = cls(process)
+        await engine._ask({"start": start}, START_S_MAX)
+        return engine
+
+    async def run(self, add: Sequence[dict[str, Any]], steps: int) -> Stretch:
+        """Add vehicles, let steps go by."""
+        found = await self._ask({"add": list(add), "steps": steps}, COMMAND_S_MAX)
+        return Stretch(
+            time_s=found["time_s"],
+            crossings=tuple(tuple(crossing) for crossing in found["crossings"]),
+            ended=tuple(found["ended"]),
+            refused=tuple(found["refused"]),
+            running=found["running"],
+        )
+
+    async def close(self) -> None:
+        """End the process; one that does not go within 5 s is killed."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), 5.0)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+    async def _ask(self, command: dict[str, Any], seconds_max: float) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(command).encode() + b"\n")
+            await self._process.stdin.drain()
+            line = await asyncio.wait_for(self._process.stdout.readline(), seconds_max)
+        except (TimeoutError, ConnectionError) as error:
+            raise EngineLost(f"the simulation does not answer: {type(error).__name__}") from error
+        if not line:
+            code = await self._process.wait()
+            raise EngineLost(f"the simulation's process has ended (exit code {code}): see its last words in the log")
+        return json.loads(line)

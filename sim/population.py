@@ -1,0 +1,200 @@
+"""Who drives where in the demonstration: the same number of vehicles for ever, watched ones and speeders among them.
+
+Decisions only, by a seeded generator: which trip a vehicle makes, and what follows when one has ended. Pure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sim.netbuild import Loop
+from sim.roads import Roads
+from sim.vehicles import KIND_OF_ID, KINDS, Maker, Vehicle
+from traffic.network import Section
+
+TRIP_M_MIN, TRIP_M_MAX = 40_000, 500_000
+TRIES_MAX = 30
+RENEWED_SHARE = 0.5  # of those who arrive: the vehicle leaves the roads and another one comes
+FIRST_WATCHED_S, WATCHED_EVERY_S = 8.0, 18.0  # when the watched vehicles come to their first checkpoints
+SPEEDER_EVERY_S = 60.0
+SPEEDER_AHEAD_M = 300.0  # how far before its section a speeder appears
+SHORT_SECTION_M = 8_000
+SPEEDER_FACTOR = (1.2, 1.55)
+DENSE = 1 / 16_000  # checkpoints per metre, where watched vehicles keep to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """One run through the network; `id` is never used twice. `role`: ordinary, watched or speeder."""
+
+    id: str
+    vehicle: Vehicle
+    route: tuple[str, ...]
+    position_m: float
+    role: str = "ordinary"
+
+    def command(self) -> dict[str, object]:
+        """What the engine is told."""
+        return {
+            "id": self.id,
+            "type": self.vehicle.kind,
+            "route": list(self.route),
+            "position_m": self.position_m,
+            "speed_factor": self.vehicle.speed_factor,
+        }
+
+
+class Population:
+    """Trips under way. `loops`: places of all checkpoints, from which the dense part of the network is told."""
+
+    def __init__(
+        self, roads: Roads, loops: Sequence[Loop], *, size: int, watched: Sequence[Vehicle], seed: int
+    ) -> None:
+        self._roads = roads
+        self._random = np.random.default_rng(seed)
+        self._maker = Maker(self._random, [vehicle.plate for vehicle in watched])
+        self._watched = watched
+        self._size = size
+        self._loops = loops
+        self._edges = sorted(roads.edges)
+        self._draw = _shares([roads.edges[edge].draw for edge in self._edges])
+        gates = {edge: len({loop.checkpoint for loop in loops if loop.edge == edge}) for edge in self._edges}
+        self._dense = [edge for edge in self._edges if gates[edge] / roads.edges[edge].length_m > DENSE]
+        self._dense = self._dense or self._edges
+        self._made = 0
+        self._speeder_due_s = 0.0
+        self._sections_gone = 0
+        self.trips: dict[str, Trip] = {}
+
+    def begin(self) -> list[Trip]:
+        """The ordinary vehicles, all over the network."""
+        return [self._ordinary(self._maker.any()) for _ in range(self._size)]
+
+    def watched(self) -> list[Trip]:
+        """The watched vehicles, each a bit upstream of a checkpoint, so that they come to it one after the other."""
+        trips = []
+        for number, vehicle in enumerate(self._watched):
+            ahead_s = FIRST_WATCHED_S + number * WATCHED_EVERY_S
+            trips.append(self._upstream(vehicle, ahead_s))
+        return trips
+
+    def speeders(self, now_s: float, sections: Sequence[Section]) -> list[Trip]:
+        """Those who are due (simulated time): two at first, then one at a time, each through a short section."""
+        if now_s < self._speeder_due_s:
+            return []
+        short = [section for section in sections if section.length_m <= SHORT_SECTION_M]
+        first = self._speeder_due_s == 0.0
+        self._speeder_due_s = now_s + SPEEDER_EVERY_S
+        trips = []
+        for _ in range(2 if first else 1):
+            if short:
+                trips += self._speeder(short[self._sections_gone * 5 % len(short)])
+                self._sections_gone += 1
+        return trips
+
+    def ended(self, names: Sequence[str]) -> list[Trip]:
+        """What the vehicles whose trips ended do next; a speeder leaves, the others stay or are replaced."""
+        trips: list[Trip] = []
+        for name in names:
+            trip = self.trips.pop(name, None)
+            if trip is None:
+                continue
+            if trip.role == "watched":
+                trips.append(self._onward(trip, self._dense))
+            elif trip.role == "ordinary" and self._random.random() >= RENEWED_SHARE:
+                trips.append(self._onward(trip, self._edges))
+            else:
+                self._maker.release(trip.vehicle.plate)
+                if trip.role == "ordinary":
+                    trips.append(self._onward(replace(trip, vehicle=self._maker.any()), self._edges))
+        return trips
+
+    def refused(self, names: Sequence[str]) -> list[Trip]:
+        """Trips that the engine could not begin are begun elsewhere."""
+        again = []
+        for name in names:
+            trip = self.trips.pop(name, None)
+            if trip is not None and trip.role != "speeder":
+                again.append(self._ordinary(trip.vehicle, role=trip.role))
+        return again
+
+    def _ordinary(self, vehicle: Vehicle, role: str = "ordinary") -> Trip:
+        """From anywhere on the network, by how much traffic its roads draw."""
+        while True:
+            origin = self._edges[int(self._random.choice(len(self._edges), p=self._draw))]
+            route = self._route_from(origin, self._edges)
+            if route:
+                position_m = float(self._random.uniform(0.0, self._roads.edges[origin].length_m - 20.0))
+                return self._keep(vehicle, route, position_m, role)
+
+    def _onward(self, trip: Trip, targets: Sequence[str]) -> Trip:
+        """From where it stopped; at the province's border it turns round and comes back."""
+        last = trip.route[-1]
+        following = self._roads.after(last)
+        starts = [following[int(place)] for place in self._random.permutation(len(following))]
+        for start in [*starts, self._roads.edges[last].reverse]:
+            route = self._route_from(start, targets)
+            if route:
+                return self._keep(trip.vehicle, route, 5.0, trip.role)
+        return self._ordinary(trip.vehicle, role=trip.role)
+
+    def _upstream(self, vehicle: Vehicle, ahead_s: float) -> Trip:
+        """On the dense part of the network, `ahead_s` of free driving before a checkpoint."""
+        kind = KIND_OF_ID[vehicle.kind]
+        places = [loop for loop in self._loops if loop.edge in self._dense and loop.lane == 1]
+        for place in self._random.permutation(len(places)):
+            loop = places[int(place)]
+            speed_kmh = min(self._roads.edges[loop.edge].limit_kmh * vehicle.speed_factor, kind.speed_kmh_max)
+            position_m = loop.position_m - ahead_s * speed_kmh / 3.6
+            if position_m < 0.0 or any(
+                other.edge == loop.edge and position_m < other.position_m < loop.position_m for other in self._loops
+            ):
+                continue
+            route = self._route_from(loop.edge, self._dense)
+            if route:
+                return self._keep(vehicle, route, position_m, "watched")
+        return self._ordinary(vehicle, role="watched")
+
+    def _speeder(self, section: Section) -> list[Trip]:
+        """Through one section, far faster than allowed; none where its ends are not as they should be."""
+        starts = {loop.direction: loop for loop in self._loops if loop.checkpoint == section.from_checkpoint}
+        ends = {loop.direction: loop for loop in self._loops if loop.checkpoint == section.to_checkpoint}
+        for direction, start in starts.items():
+            end = ends.get(direction)
+            route = self._roads.route(start.edge, end.edge) if end else None
+            if not end or not route or abs(self._driven_m(start, end, route) - section.length_m) > 1.0:
+                continue  # the other direction, or a way round
+            factor = float(self._random.uniform(*SPEEDER_FACTOR))
+            vehicle = self._maker.of(KINDS[0], speed_factor=factor)
+            position_m = max(0.0, start.position_m - SPEEDER_AHEAD_M)
+            return [self._keep(vehicle, route, position_m, "speeder")]
+        return []
+
+    def _driven_m(self, start: Loop, end: Loop, route: tuple[str, ...]) -> float:
+        return self._roads.length_m(route[:-1]) - start.position_m + end.position_m
+
+    def _route_from(self, origin: str, targets: Sequence[str]) -> tuple[str, ...] | None:
+        """To some place that is neither next door nor at the other end of the province."""
+        spare: tuple[str, ...] | None = None
+        for _ in range(TRIES_MAX):
+            if targets is self._edges:
+                target = self._edges[int(self._random.choice(len(self._edges), p=self._draw))]
+            else:
+                target = targets[int(self._random.integers(0, len(targets)))]
+            route = self._roads.route(origin, target)
+            if route and TRIP_M_MIN <= self._roads.length_m(route) <= TRIP_M_MAX:
+                return route
+            spare = spare or route
+        return spare
+
+    def _keep(self, vehicle: Vehicle, route: tuple[str, ...], position_m: float, role: str) -> Trip:
+        self._made += 1
+        trip = Trip(id=f"t{self._made}", vehicle=vehicle, route=route, position_m=position_m, role=role)
+        self.trips[trip.id] = trip
+        return trip
+
+
+def _shares(weights: Sequence[float]) -> np.ndarray:
+    values = np.array(weights, float)
+    return values / values.sum()
