@@ -1,0 +1,296 @@
+"""Sustained passages/s from the door to the commit, with both rules on, beside bare COPY of the same rows."""
+
+import pstats
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+
+import msgspec
+import numpy as np
+import psycopg
+
+from dashboards.bench import bare_copy, stream_of_passages
+from dashboards.bench import sender as sender_module
+from dashboards.bench.measured import Measured, Measurement, Progress, Reference
+from dashboards.bench.scratch import DEVICE_CODE, DEVICE_KEY, Process, Scratch, cpu_s, scratch
+from dashboards.bench.sender import Report, Spec
+from dashboards.bench.stream_of_passages import Mix, Stream
+from traffic.clock import monotonic_s
+from traffic.province_tables import model_province
+
+POLL_S = 0.1
+COMMIT_S_MAX = 600.0
+AHEAD_OF_START_S = 720.0  # the stream begins so long before the run and ends before it: nothing is late, nothing ahead
+SPAN_S = 600.0
+STEADY = (0.1, 0.9)  # of all passages: between them the rate is taken
+
+
+class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`passages` of a repeat go in requests of `records`; `lead` is how many may be acknowledged but not stored."""
+
+    passages: int = 1_500_000
+    records: int = 1_000
+    repeats: int = 3
+    workers: int = 2
+    connections: int = 8
+    chunks: int = 6  # that the event time passes through
+    lead: int = 200_000
+    seed: int = 1
+    profile: bool = False  # one more repeat with the worker and the door under cProfile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One repeat. `overall_per_s` counts from the first acknowledgement to the last commit."""
+
+    per_s: float
+    overall_per_s: float
+    transactions: int
+    cpu_s: dict[str, float]  # between the first acknowledgement and the last commit
+    elapsed_s: float
+    lag_max: int  # acknowledged but not stored
+    refused: int
+    findings: int
+    stages_s: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is sent, and the same as rows."""
+
+    file: Path
+    sizes: list[int]
+    rows: np.ndarray
+
+
+def measure(options: Options, progress: Progress) -> Measured:
+    """Repeat ours and the two references in turn, each on a fresh database; medians count."""
+    with scratch(chunk_s=SPAN_S / options.chunks) as instance:
+        progress(f"encoding {options.passages:,} passages")
+        load = prepare(instance, options)
+        runs: list[Run] = []
+        bare: dict[int, list[float]] = {1: [], 2: []}
+        batches: list[bytes] = []
+        for number in range(options.repeats):
+            runs.append(run_once(instance, options, load))
+            progress(f"repeat {number + 1}: {runs[-1].per_s:,.0f}/s")
+            batches = batches or bare_copy.packed(load.rows, round(len(load.rows) / runs[0].transactions))
+            for connections, rates in bare.items():
+                rates.append(len(load.rows) / bare_copy.measure(instance, batches, connections))
+                progress(f"bare COPY over {connections}: {rates[-1]:,.0f}/s")
+        profiles = _profiled(instance, options, load, progress) if options.profile else {}
+    return _result(options, runs, bare, len(load.rows) // len(batches), profiles)
+
+
+def _result(
+    options: Options, runs: list[Run], bare: dict[int, list[float]], batch_rows: int, profiles: dict
+) -> Measured:
+    best = max(bare, key=lambda connections: median(bare[connections]))
+    return Measured(
+        name="ingest",
+        value=round(median(run.per_s for run in runs)),
+        unit="passages/s",
+        reference=Reference(name=f"bare COPY over {best} connection(s)", value=round(median(bare[best]))),
+        details={
+            "repeats": [round(run.per_s) for run in runs],
+            "overall": [round(run.overall_per_s) for run in runs],
+            **{f"bare_copy_{connections}": [round(rate) for rate in rates] for connections, rates in bare.items()},
+            "rows_per_transaction": batch_rows,
+            "lag_max_passages": max(run.lag_max for run in runs),
+            "refused_requests": sum(run.refused for run in runs),
+            "findings": [run.findings for run in runs],
+            "cpu_us_per_passage": _per_passage([run.cpu_s for run in runs], options.passages),
+            "worker_us_per_passage": _per_passage([run.stages_s for run in runs], options.passages),
+            "cores_used": round(mean(sum(run.cpu_s.values()) / run.elapsed_s for run in runs), 2),
+            "options": msgspec.to_builtins(options),
+            **profiles,
+        },
+    )
+
+
+def _per_passage(spent: list[dict[str, float]], passages: int) -> dict[str, float]:
+    names = sorted({name for one in spent for name in one})
+    return {name: round(mean(one.get(name, 0.0) for one in spent) * 1e6 / passages, 2) for name in names}
+
+
+def prepare(instance: Scratch, options: Options) -> Load:
+    """Encode the bodies to a file, and make the rows for the reference."""
+    stream = make_stream(instance, options.passages, options.seed)
+    file = instance.folder / "bodies"
+    sizes = []
+    with file.open("wb") as out:
+        for body in stream_of_passages.bodies(stream, options.records):
+            sizes.append(len(body))
+            out.write(body)
+    received = int(stream.observed_us[-1]) + 1_000_000
+    rows = stream_of_passages.rows(stream, device=instance.device, device_code=DEVICE_CODE, received_us=received)
+    return Load(file=file, sizes=sizes, rows=rows)
+
+
+def make_stream(instance: Scratch, passages: int, seed: int) -> Stream:
+    """The stream of this instance, whose clock is set so that every repeat begins at the same moment."""
+    province = model_province()
+    return stream_of_passages.make(
+        Mix(
+            checkpoints=[(checkpoint.id, checkpoint.code) for checkpoint in province.checkpoints],
+            sections=province.sections,
+            passages=passages,
+            start_us=instance.settings.clock.now_us() - int(AHEAD_OF_START_S * 1e6),
+            span_s=SPAN_S,
+            seed=seed,
+        )
+    )
+
+
+def run_once(
+    instance: Scratch, options: Options, load: Load, *, python: dict[str, tuple[str, ...]] | None = None
+) -> Run:
+    """One repeat on a fresh database with fresh processes."""
+    began_us = int(load.rows["observed_at"][0]) + int(AHEAD_OF_START_S * 1e6)
+    with (
+        running(instance, options.workers, began_us=began_us, python=python or {}),
+        client(instance, options, load) as sender,
+    ):
+        with instance.connect() as connection:
+            return _watch(instance, options, sender, connection, len(load.rows))
+
+
+@contextmanager
+def running(
+    instance: Scratch, workers: int, *, began_us: int, python: dict[str, tuple[str, ...]]
+) -> Iterator[list[Process]]:
+    """Doors and workers on a fresh database, at a clock that shows `began_us` now."""
+    offset_s = (began_us - instance.settings.clock.now_us()) / 1e6
+    instance.renew()
+    instance.watch(stream_of_passages.watched_plates())
+    try:
+        doors = instance.start("doors", python=python.get("doors", ()), clock_offset_s=offset_s)
+        started = [
+            instance.start("worker", f"worker {n + 1}", python=python.get("worker", ()), clock_offset_s=offset_s)
+            for n in range(workers)
+        ]
+        instance.wait_open()
+        yield [doors, *started]
+    finally:
+        instance.stop_processes()
+
+
+@contextmanager
+def client(instance: Scratch, options: Options, load: Load, **pace: float) -> Iterator[subprocess.Popen[bytes]]:
+    """The sender's process, loaded and waiting for `go`."""
+    settings = instance.settings
+    spec = Spec(
+        file=str(load.file), sizes=load.sizes, host=settings.host, port=settings.door_port, key=DEVICE_KEY,
+        connections=options.connections, upto=max(1, options.lead // options.records), **pace,
+    )  # fmt: skip
+    path = instance.folder / "spec.json"
+    path.write_bytes(msgspec.json.encode(spec))
+    sender = subprocess.Popen(
+        [sys.executable, "-P", str(sender_module.__file__), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert sender.stdout
+        sender.stdout.readline()
+        yield sender
+    finally:
+        sender.kill()
+        sender.wait()
+
+
+def _watch(
+    instance: Scratch, options: Options, sender: subprocess.Popen[bytes], connection: psycopg.Connection, total: int
+) -> Run:
+    """Start the sender, see the passages come into the table, and let the sender go on as they do."""
+    assert sender.stdin and sender.stdout
+    before, stored, seen = instance.spent_s(), 0, []
+    sender.stdin.write(b"go\n")
+    until = monotonic_s() + COMMIT_S_MAX
+    lag = 0
+    while stored < total and monotonic_s() < until:
+        sender.stdin.write(f"upto {(stored + options.lead) // options.records}\n".encode())
+        sender.stdin.flush()
+        time.sleep(POLL_S)
+        stored = _stored(connection)
+        seen.append((monotonic_s(), stored))
+        instance.wait_for(lambda: True, "the processes")  # raises when one has ended
+    after = instance.spent_s()
+    sent_cpu = cpu_s(sender.pid)
+    report = msgspec.json.decode(sender.stdout.readline(), type=Report)
+    for at, count in seen:
+        acked = sum(1 for _, answered in report.acks if answered <= at) * options.records
+        lag = max(lag, acked - count)
+    figures = _worker_figures(instance, connection, total)
+    return Run(
+        per_s=_steady(seen, total),
+        overall_per_s=total / (seen[-1][0] - report.first_ack_s),
+        transactions=int(figures["batches"]),
+        cpu_s={name: after[name] - before.get(name, 0.0) for name in after} | {"sender": sent_cpu},
+        elapsed_s=seen[-1][0] - report.first_ack_s,
+        lag_max=lag,
+        refused=report.refused,
+        findings=_findings(connection),
+        stages_s={
+            name[:-2]: spent for name, spent in figures.items() if name.endswith("_s") and name != "records_per_s"
+        },
+    )
+
+
+def _stored(connection: psycopg.Connection) -> int:
+    """Passages committed, from the roll-up of the same transactions (counting the passages would disturb the run)."""
+    row = connection.execute("SELECT coalesce(sum(passages), 0) FROM checkpoint_minute").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _findings(connection: psycopg.Connection) -> int:
+    row = connection.execute("SELECT count(*) FROM finding").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _steady(seen: list[tuple[float, int]], total: int) -> float:
+    """Passages/s between the two shares of all that STEADY names."""
+    within = [(at, count) for at, count in seen if STEADY[0] * total <= count <= STEADY[1] * total]
+    if len(within) < 2 or within[-1][1] == within[0][1]:
+        return seen[-1][1] / max(POLL_S, seen[-1][0] - seen[0][0])  # too short a run to have one
+    return (within[-1][1] - within[0][1]) / (within[-1][0] - within[0][0])
+
+
+def _worker_figures(instance: Scratch, connection: psycopg.Connection, total: int) -> Counter[str]:
+    """The workers' own figures, added up, once their heartbeats have told of the last batch."""
+    figures: Counter[str] = Counter()
+
+    def complete() -> bool:
+        figures.clear()
+        for (one,) in connection.execute("SELECT figures FROM part WHERE kind = 'worker'").fetchall():
+            figures.update(one)
+        return figures["records"] >= total
+
+    instance.wait_for(complete, "the workers' figures")
+    return figures
+
+
+def _profiled(instance: Scratch, options: Options, load: Load, progress: Progress) -> dict[str, list[str]]:
+    """Where the time of a door and a worker goes, function by function (slower than without the profiler)."""
+    progress("profiling")
+    files = {name: instance.folder / f"{name}.profile" for name in ("doors", "worker")}
+    python = {name: ("-m", "cProfile", "-o", str(file)) for name, file in files.items()}
+    run_once(instance, msgspec.structs.replace(options, workers=1), load, python=python)
+    return {f"profile_{name}": _hottest(file) for name, file in files.items()}
+
+
+def _hottest(file: Path, lines: int = 25) -> list[str]:
+    stats = pstats.Stats(str(file)).stats  # type: ignore[attr-defined]
+    whole = sum(own_s for _, _, own_s, _, _ in stats.values())
+    hottest = sorted(stats.items(), key=lambda entry: -entry[1][2])[:lines]
+    return [
+        f"{own_s / whole:6.1%} {own_s:8.2f} s  {calls:>9} calls  {Path(name).name}:{line} {function}"
+        for (name, line, function), (calls, _, own_s, _, _) in hottest
+    ]
+
+
+BENCH = Measurement(describe="passages/s from the door to the commit", options=Options, measure=measure)
