@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from traffic import prefix
@@ -36,15 +35,13 @@ def build_web(progress: Progress) -> Path | None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two processes may set up at once
         if _read(dist / ".built-from") == mark:
             return dist
-        failures = []
-        for node in _nodes(progress):
-            try:
-                _build(node, mark, progress)
-            except _BuildFailed as error:
-                failures.append(str(error))
-            else:
-                return dist
-    raise ServiceError(f"the web client cannot be built: {failures[-1]}")
+        node = machine_node(progress)
+        if not node or not _install(node, progress):
+            node = python_node(progress)
+            if not _install(node, progress):
+                raise ServiceError("the web client's packages cannot be installed from the npm registry")
+        _build(node, mark, progress)
+    return dist
 
 
 def sources_hash(folder: Path) -> str:
@@ -56,10 +53,6 @@ def sources_hash(folder: Path) -> str:
             path = Path(root) / name
             total.update(f"{path.relative_to(folder)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
-
-
-class _BuildFailed(Exception):
-    pass
 
 
 def _read(path: Path) -> str:
@@ -78,34 +71,48 @@ def is_node_new_enough(version: str) -> bool:
     return (major == 20 and minor >= 19) or (major == 22 and minor >= 12) or major >= 23
 
 
-def _nodes(progress: Progress) -> Iterator[Path]:
-    """Folders with node and npm, best first: the machine's own, then the one that comes as a Python package."""
+def machine_node(progress: Progress) -> Path | None:
+    """The folder of the machine's own node and npm, if they are new enough."""
     node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm:
-        if is_node_new_enough(steps.run([node, "--version"], progress).out):
-            yield Path(node).parent
+    if node and npm and is_node_new_enough(steps.run([node, "--version"], progress).out):
+        return Path(node).parent
+    return None
+
+
+def python_node(progress: Progress) -> Path:
+    """The folder of a node and npm that came as a Python package, installed now if need be."""
     here = Path(sys.executable).parent
     if not (here / "npm").exists():
-        progress.say("installing Node.js as a Python package (the machine's own is missing or too old)")
+        progress.say("installing Node.js as a Python package (the machine's own does not do)")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         done = steps.run([*command, "--require-hashes", "-r", str(NODE_LOCK)], progress)
         if done.code:
             raise ServiceError("the web client needs Node.js 20.19 or later, and it could not be installed")
-    yield here
+    return here
 
 
-def _build(node: Path, mark: str, progress: Progress) -> None:
+def _install(node: Path, progress: Progress) -> bool:
+    """Whether the packages of the lock file are there now."""
     locked = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
     installed = WEB / "node_modules" / ".installed-from"
     if _read(installed) != locked:
         progress.say("installing the web client's packages")
-        _npm(node, ["ci", "--no-audit", "--no-fund"], progress)
+        if _npm(node, ["ci", "--no-audit", "--no-fund"], progress).code:
+            return False
         installed.write_text(locked, encoding="utf-8")
+    return True
+
+
+def _build(node: Path, mark: str, progress: Progress) -> None:
     progress.say("building the web client")
     fresh, old, dist = WEB / "node_modules/.dist-new", WEB / "node_modules/.dist-old", WEB / "dist"
     for folder in (fresh, old):
         shutil.rmtree(folder, ignore_errors=True)
-    _npm(node, ["run", "build", "--", "--outDir", str(fresh), "--emptyOutDir"], progress)
+    done = _npm(node, ["run", "build", "--", "--outDir", str(fresh), "--emptyOutDir"], progress)
+    if done.code:
+        lines = [line.strip() for line in (done.err + done.out).splitlines() if line.strip()]
+        telling = [line for line in lines if re.search(r"rror", line)] or lines or ["npm said nothing"]
+        raise ServiceError(f"the web client cannot be built: {' '.join(telling[:2])}")
     (fresh / ".built-from").write_text(mark, encoding="utf-8")
     if dist.exists():
         dist.rename(old)
@@ -113,10 +120,7 @@ def _build(node: Path, mark: str, progress: Progress) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _npm(node: Path, arguments: list[str], progress: Progress) -> None:
-    environment = {**os.environ, "PATH": f"{node}:{os.environ.get('PATH', '')}", "CI": "true"}
-    done = steps.run([str(node / "npm"), *arguments], progress, cwd=WEB, env=environment)
-    if done.code:
-        lines = [line.strip() for line in (done.err + done.out).splitlines() if line.strip()]
-        telling = [line for line in lines if re.search(r"rror", line)] or lines or ["npm said nothing"]
-        raise _BuildFailed(f"npm {arguments[0]}: {' '.join(telling[:2])}")
+def _npm(node: Path, arguments: list[str], progress: Progress) -> steps.Done:
+    path = f"{node}:{os.environ.get('PATH', '')}"
+    environment = {**os.environ, "PATH": path, "CI": "true", "NO_COLOR": "1", "FORCE_COLOR": "0"}
+    return steps.run([str(node / "npm"), *arguments], progress, cwd=WEB, env=environment)

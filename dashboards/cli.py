@@ -1,0 +1,177 @@
+"""The command `traffic`. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from traffic.errors import TrafficError
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="A province's traffic police command system.",
+)  # fmt: skip
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text")]
+Options = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, an option of it; may be repeated")]
+UNUSABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@app.command()
+def up() -> None:
+    """Start everything on this machine; Ctrl-C stops it."""
+    from dashboards import supervisor
+    from traffic.settings import load_settings
+
+    supervisor.run(load_settings())
+
+
+@app.command()
+def doors() -> None:
+    """Take passages in: GA/T 1400 and native HTTP."""
+    from traffic.ingest import server
+    from traffic.settings import load_settings
+
+    server.run(load_settings())
+
+
+@app.command()
+def worker() -> None:
+    """Store and judge passages; many may run, on many machines."""
+    from traffic import pipeline
+    from traffic.log import configure
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    configure(settings.log_level, "worker")
+    pipeline.run(settings)
+
+
+@app.command()
+def api() -> None:
+    """Serve the screens: HTTP, live view and web client."""
+    from dashboards import app as application
+    from traffic.settings import load_settings
+
+    application.run(load_settings())
+
+
+@app.command()
+def twin() -> None:
+    """Demonstration only: simulated traffic, sent through the doors."""
+    from sim import twin as simulated
+    from traffic.log import configure
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    configure(settings.log_level, "twin")
+    simulated.run(settings)
+
+
+@app.command()
+def setup() -> None:
+    """Bring what is missing: private TimescaleDB and Redis, the built web client."""
+    from dashboards import setup as steps
+    from traffic.progress import Progress
+    from traffic.settings import load_settings
+
+    steps.run(load_settings(), Progress(say=lambda line: print(line, flush=True)))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the schema of TRAFFIC_DATABASE_URL up to date."""
+    from traffic import database
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    applied = database.migrate(_database(settings.database_url), partitions=settings.partitions)
+    print("\n".join(applied) or "nothing to apply")
+
+
+@app.command("load-province")
+def load_province() -> None:
+    """Load the model province into TRAFFIC_DATABASE_URL; repeatable."""
+    from traffic import province
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    _database(settings.database_url)
+    print(province.load_instance(settings))
+
+
+@app.command()
+def bench(name: str, as_json: AsJson = False, options: Options = None) -> None:
+    """Measure something beside a reference in the same run."""
+    from dashboards import bench as registry
+
+    result = registry.run(name, _pairs(options), _tell)
+    print(json.dumps(result, ensure_ascii=False) if as_json else registry.as_text(result))
+
+
+@app.command()
+def evaluate(name: str, as_json: AsJson = False, options: Options = None) -> None:
+    """Measure how well a rule finds what happened, on labelled data."""
+    from dashboards import evaluate as registry
+
+    result = registry.run(name, _pairs(options), _tell)
+    print(json.dumps(result, ensure_ascii=False) if as_json else registry.as_text(result))
+
+
+@app.command()
+def chaos(
+    minutes: Annotated[float, typer.Option(min=0.1, max=24 * 60)] = 1.0,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Kill and pause everything under load, then prove that nothing is lost or doubled."""
+    from dashboards import chaos as trial
+
+    trial.run(minutes=minutes, seed=seed, progress=_tell)
+
+
+def _database(url: str | None) -> str:
+    from traffic.errors import SettingsError
+
+    if not url:
+        raise SettingsError("TRAFFIC_DATABASE_URL is not set: this command works on a running database")
+    return url
+
+
+def _pairs(options: list[str] | None) -> dict[str, str]:
+    from traffic.errors import SettingsError
+
+    pairs = [entry.partition("=") for entry in options or []]
+    for name, sign, _ in pairs:
+        if not name or not sign:
+            raise SettingsError(f"--set {name}: write it as NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def guarded(command: Callable[[], object]) -> None:
+    """Run; an error that is meant for a person becomes one sentence on standard error, and exit code 1."""
+    try:
+        command()
+    except TrafficError as error:
+        print(f"traffic: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in UNUSABLE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"traffic: {where}{error.strerror}", file=sys.stderr)
+        sys.exit(1)
+
+
+def main() -> None:
+    """Entry of the command."""
+    guarded(app)
+
+
+if __name__ == "__main__":
+    main()
