@@ -1,0 +1,243 @@
+/** What the screens know now: one store, fed by the protocol client, read by the components. */
+import { untrack } from 'svelte';
+import { alertsBefore, area, socketTicket } from './api';
+import { clock } from './clock.svelte';
+import { LiveClient, type Link, type News, type Socket } from './protocol';
+import type { Alert, Area, Bounds, Checkpoint, Figures, Flow, Me, StoppedPart } from './types';
+
+export const UNKNOWN_AFTER_S = 90; // beyond it nothing on the screen may look like knowledge
+const ALERTS_KEPT_MAX = 2_000; // the oldest go; they can be loaded again
+const OLDER_PAGE = 100;
+const NEW_FOR_MS = 60_000;
+const NOTED_MAX = 500;
+
+interface Stale {
+  age_s: number;
+  parts: StoppedPart[];
+  heardMs: number; // monotonic
+}
+
+class Live {
+  me = $state.raw<Me | null>(null);
+  ended = $state(false);
+
+  link = $state<Link>('connecting');
+  private lostMs = $state<number | null>(null); // monotonic, of the first loss
+  lostAtMs = $state<number | null>(null); // wall clock of the same
+  private heardMs = $state<number | null>(null);
+  stale = $state.raw<Stale | null>(null);
+
+  area = $state.raw<Area | null>(null);
+  areaError = $state.raw<unknown>(null);
+  private checkpoints = new Map<number, Checkpoint>();
+
+  private flows = new Map<number, Flow>();
+  flowVersion = $state(0);
+
+  figures = $state.raw<Figures | null>(null);
+  alerts = $state.raw<ReadonlyMap<string, Alert>>(new Map());
+  alertsKnown = $state(false); // a snapshot came since log-in
+  newSince = $state.raw<ReadonlyMap<string, number>>(new Map()); // id -> monotonic ms of arrival
+  newest = $state.raw<Alert | null>(null); // what is spoken to a screen reader
+  noOlder = $state(false);
+  noted = $state.raw<ReadonlySet<string>>(new Set());
+
+  selectedCheckpoint = $state<number | null>(null);
+  selectedAlert = $state<string | null>(null);
+
+  private client: LiveClient | null = null;
+
+  /** Seconds since the facts on the screen were last known to be right; null before the first ones. */
+  ageS = $derived.by<number | null>(() => {
+    if (this.heardMs === null) return null;
+    const heard = Math.max(0, clock.tickMs - this.heardMs) / 1000;
+    if (this.stale === null || this.stale.parts.length === 0) return heard;
+    return Math.max(heard, this.stale.age_s + Math.max(0, clock.tickMs - this.stale.heardMs) / 1000);
+  });
+
+  /** Too old to be shown as knowledge: everything is grey. */
+  dark = $derived(this.ageS === null || this.ageS > UNKNOWN_AFTER_S);
+  stopped = $derived(this.stale !== null && this.stale.parts.length > 0);
+  lostForS = $derived(this.lostMs === null ? 0 : Math.max(0, clock.tickMs - this.lostMs) / 1000);
+
+  /** A person is there: load the map and connect. Returns what undoes it. */
+  open(me: Me): () => void {
+    this.forget();
+    this.me = me;
+    this.noted = rememberedNoted(me.login);
+    const client = new LiveClient({
+      ticket: socketTicket,
+      connect: (url) => new WebSocket(url) as unknown as Socket,
+      tell: (news) => this.take(news),
+    });
+    this.client = client;
+    const retry = () => client.retryNow();
+    window.addEventListener('online', retry);
+    void this.loadArea();
+    client.start();
+    return () => {
+      window.removeEventListener('online', retry);
+      client.close();
+    };
+  }
+
+  async loadArea(): Promise<void> {
+    this.areaError = null;
+    try {
+      const loaded = await area();
+      this.checkpoints = new Map(loaded.checkpoints.map((checkpoint) => [checkpoint.id, checkpoint]));
+      this.area = loaded;
+    } catch (error) {
+      this.areaError = error;
+    }
+  }
+
+  retryNow(): void {
+    this.client?.retryNow();
+  }
+
+  look(bounds: Bounds): void {
+    this.client?.look(bounds);
+  }
+
+  checkpoint(id: number): Checkpoint | undefined {
+    return this.checkpoints.get(id);
+  }
+
+  /** The flow of a checkpoint; undefined where nothing may be said. */
+  flow(id: number): Flow | undefined {
+    void this.flowVersion;
+    const flow = this.dark ? undefined : this.flows.get(id);
+    return flow?.state === 'unknown' ? undefined : flow;
+  }
+
+  /** When a vehicle was last seen there (microseconds), also when the present is unknown. */
+  seenAt(id: number): number | null {
+    void this.flowVersion;
+    return this.flows.get(id)?.seen_at ?? null;
+  }
+
+  isNew(id: string): boolean {
+    const since = this.newSince.get(id);
+    return since !== undefined && clock.tickMs - since < NEW_FOR_MS;
+  }
+
+  note(alert: Alert): void {
+    const noted = [...this.noted, alert.id].slice(-NOTED_MAX);
+    this.noted = new Set(noted);
+    if (this.me) rememberNoted(this.me.login, noted);
+  }
+
+  /** Add the page of alerts before the oldest that is here. */
+  async loadOlder(): Promise<void> {
+    const oldest = Math.min(...[...this.alerts.values()].map((alert) => alert.raised_at));
+    const older = await alertsBefore(Number.isFinite(oldest) ? oldest : clock.exactMs() * 1000, OLDER_PAGE);
+    if (older.length < OLDER_PAGE) this.noOlder = true;
+    const merged = new Map(this.alerts);
+    for (const alert of older) if (!merged.has(alert.id)) merged.set(alert.id, alert);
+    this.alerts = merged;
+  }
+
+  private forget(): void {
+    this.ended = false;
+    this.link = 'connecting';
+    this.lostMs = this.lostAtMs = this.heardMs = null;
+    this.stale = null;
+    this.area = null;
+    this.areaError = null;
+    this.checkpoints = new Map();
+    this.flows = new Map();
+    this.figures = null;
+    this.alerts = new Map();
+    this.newSince = new Map();
+    this.newest = null;
+    this.alertsKnown = this.noOlder = false;
+    this.selectedAlert = this.selectedCheckpoint = null;
+  }
+
+  private take(news: News): void {
+    switch (news.kind) {
+      case 'link':
+        return this.linked(news.link);
+      case 'user':
+        this.me = news.user;
+        this.stale = null; // a new connection says anew what has stopped
+        return;
+      case 'heard':
+        this.heardMs = performance.now();
+        clock.heard(news.at);
+        return;
+      case 'stale':
+        this.stale = news.parts.length === 0 ? null : { ...news, heardMs: performance.now() };
+        return;
+      case 'roads':
+        if (news.whole) this.flows = new Map();
+        for (const flow of news.checkpoints) this.flows.set(flow.id, flow);
+        this.flowVersion += 1;
+        return;
+      case 'figures':
+        this.figures = news.figures;
+        return;
+      case 'alerts':
+        return this.alerted(news.alerts, news.whole);
+      case 'ended':
+        this.ended = true;
+    }
+  }
+
+  private linked(link: Link): void {
+    if (link === 'live') this.lostMs = this.lostAtMs = null;
+    else if (link === 'lost' && this.lostMs === null) {
+      this.lostMs = performance.now();
+      this.lostAtMs = clock.exactMs();
+    }
+    this.link = link;
+  }
+
+  private alerted(alerts: Alert[], whole: boolean): void {
+    const before = untrack(() => this.alerts);
+    const news = alerts.filter((alert) => (before.get(alert.id)?.revision ?? 0) < alert.revision);
+    const merged = whole ? new Map<string, Alert>() : new Map(before);
+    for (const alert of alerts) merged.set(alert.id, alert);
+    if (merged.size > ALERTS_KEPT_MAX) {
+      const kept = [...merged.values()].sort((a, b) => b.observed_at - a.observed_at).slice(0, ALERTS_KEPT_MAX);
+      this.alerts = new Map(kept.map((alert) => [alert.id, alert]));
+      this.noOlder = false;
+    } else this.alerts = merged;
+    if (whole) this.noOlder = false;
+    if (this.alertsKnown) this.announce(news.filter((alert) => alert.state === 'active'));
+    this.alertsKnown = true;
+  }
+
+  private announce(news: Alert[]): void {
+    if (news.length === 0) return;
+    const now = performance.now();
+    const since = new Map([...this.newSince].filter(([, ms]) => now - ms < NEW_FOR_MS));
+    for (const alert of news) since.set(alert.id, now);
+    this.newSince = since;
+    this.newest = news.reduce((gravest, alert) => (alert.level < gravest.level ? alert : gravest));
+  }
+}
+
+function notedKey(login: string): string {
+  return `noted:${login}`;
+}
+
+function rememberedNoted(login: string): Set<string> {
+  try {
+    const stored: unknown = JSON.parse(localStorage.getItem(notedKey(login)) ?? '[]');
+    return new Set(Array.isArray(stored) ? stored.filter((id) => typeof id === 'string') : []);
+  } catch {
+    return new Set(); // storage may be forbidden or hold something else
+  }
+}
+
+function rememberNoted(login: string, ids: string[]): void {
+  try {
+    localStorage.setItem(notedKey(login), JSON.stringify(ids));
+  } catch {
+    // not remembered over a reload
+  }
+}
+
+export const live = new Live();

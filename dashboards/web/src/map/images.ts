@@ -1,0 +1,62 @@
+/** Small pictures that the map needs and that no server gives: hatching for unknown, shields for road codes. */
+
+export interface Picture {
+  width: number;
+  height: number;
+  data: Uint8ClampedArray;
+}
+
+const RATIO = 2; // pixels of a picture for one of the screen, so that it stays sharp
+
+/** A grey disc, hatched and hollow: nothing is known here. Radius in pixels of the screen. */
+export function unknownDot(radius: number): { picture: Picture; pixelRatio: number } {
+  const size = Math.ceil((radius * 2 + 2) * RATIO);
+  const data = new Uint8ClampedArray(size * size * 4);
+  const centre = size / 2;
+  const outer = radius * RATIO;
+  const rim = 1.6 * RATIO;
+  const period = Math.max(5, 3.2 * RATIO);
+  for (let y = 0; y < size; y++)
+    for (let x = 0; x < size; x++) {
+      const distance = Math.hypot(x + 0.5 - centre, y + 0.5 - centre);
+      const inside = clamp(outer - distance + 0.5);
+      if (inside === 0) continue;
+      const onRim = clamp(distance - (outer - rim) + 0.5);
+      const phase = (((x + y) % period) + period) % period;
+      const onLine = phase < period * 0.36 ? 1 : 0;
+      const shade = onRim > 0.5 || onLine ? 150 : 24;
+      const alpha = onRim > 0.5 || onLine ? 235 : 215;
+      data.set([shade, shade + 6, shade + 14, alpha * inside], (y * size + x) * 4);
+    }
+  return { picture: { width: size, height: size, data }, pixelRatio: RATIO };
+}
+
+/** A rounded plate that stretches around a road's code. */
+export function shield(fill: [number, number, number], rim: [number, number, number]): {
+  picture: Picture;
+  options: { pixelRatio: number; stretchX: [number, number][]; stretchY: [number, number][]; content: [number, number, number, number] };
+} {
+  const size = 20 * RATIO;
+  const radius = 4 * RATIO;
+  const border = 1 * RATIO;
+  const data = new Uint8ClampedArray(size * size * 4);
+  for (let y = 0; y < size; y++)
+    for (let x = 0; x < size; x++) {
+      const dx = Math.max(radius - x - 0.5, x + 0.5 - (size - radius), 0);
+      const dy = Math.max(radius - y - 0.5, y + 0.5 - (size - radius), 0);
+      const depth = radius - Math.hypot(dx, dy); // distance to the edge at the corners
+      const edge = Math.min(depth, x + 0.5, y + 0.5, size - x - 0.5, size - y - 0.5);
+      const [r, g, b] = edge < border ? rim : fill;
+      data.set([r, g, b, 255 * clamp(depth + 0.5)], (y * size + x) * 4);
+    }
+  const inner: [number, number][] = [[radius, size - radius]];
+  const pad = 3 * RATIO;
+  return {
+    picture: { width: size, height: size, data },
+    options: { pixelRatio: RATIO, stretchX: inner, stretchY: inner, content: [pad, pad, size - pad, size - pad] },
+  };
+}
+
+function clamp(value: number): number {
+  return Math.min(1, Math.max(0, value));
+}

@@ -1,0 +1,271 @@
+/** How the map looks: no tiles, no glyphs, no sprites, hence no network. `scale`: size of the interface, 1 = 16 px. */
+import type { LayerSpecification, StyleSpecification } from 'maplibre-gl';
+import type { Language } from '../words/index.svelte';
+
+export const FONTS = '"Noto Sans CJK SC", "Source Han Sans SC", "Noto Sans SC", "Microsoft YaHei", "PingFang SC", sans-serif';
+const TEXT: ['literal', string[]] = ['literal', ['Noto Sans CJK SC Regular']];
+const BOLD: ['literal', string[]] = ['literal', ['Noto Sans CJK SC Bold']];
+
+export const COLOURS = {
+  ground: '#090d12',
+  area: '#121a23',
+  areaLine: '#32465a',
+  county: '#233140',
+  name: '#8499ad',
+  expressway: '#4a6d8c',
+  trunk: '#3b4b5c',
+  casing: '#0a0f15',
+  free: '#46a99a',
+  slow: '#d8a13a',
+  jam: '#e06a4a',
+  unmeasured: '#7d9cc0',
+  quiet: '#8fa3b5',
+  text: '#e8eef4',
+  level: ['#ff5a54', '#ff9a3c', '#f0d048', '#62b0ff'],
+} as const;
+
+export const SOURCES = ['divisions', 'division-names', 'roads', 'checkpoints', 'alerts', 'trail'] as const;
+export type Source = (typeof SOURCES)[number];
+
+const LEVEL_COLOUR = ['match', ['get', 'level'], 1, COLOURS.level[0], 2, COLOURS.level[1], 3, COLOURS.level[2], COLOURS.level[3]];
+const TONE_COLOUR = [
+  'match',
+  ['get', 'tone'],
+  'free',
+  COLOURS.free,
+  'slow',
+  COLOURS.slow,
+  'jam',
+  COLOURS.jam,
+  COLOURS.unmeasured,
+];
+
+/** An empty style with its sources; layers follow by `layers`. */
+export function emptyStyle(): StyleSpecification {
+  const sources: StyleSpecification['sources'] = {};
+  for (const source of SOURCES)
+    sources[source] = { type: 'geojson', data: { type: 'FeatureCollection', features: [] }, tolerance: 0.2 };
+  return {
+    version: 8,
+    sources,
+    layers: [{ id: 'ground', type: 'background', paint: { 'background-color': COLOURS.ground } }],
+  };
+}
+
+export function layers(language: Language, scale: number): LayerSpecification[] {
+  return [...land(language, scale), ...roads(scale), ...dots(language, scale), ...marks(scale)] as LayerSpecification[];
+}
+
+function land(language: Language, scale: number): unknown[] {
+  return [
+    { id: 'area', type: 'fill', source: 'divisions', paint: { 'fill-color': COLOURS.area, 'fill-antialias': false } },
+    {
+      id: 'counties',
+      type: 'line',
+      source: 'divisions',
+      filter: ['>=', ['get', 'level'], 3],
+      paint: { 'line-color': COLOURS.county, 'line-width': scale },
+    },
+    {
+      id: 'prefectures',
+      type: 'line',
+      source: 'divisions',
+      filter: ['<', ['get', 'level'], 3],
+      paint: { 'line-color': COLOURS.areaLine, 'line-width': 1.6 * scale },
+    },
+    {
+      id: 'division-names',
+      type: 'symbol',
+      source: 'division-names',
+      filter: ['any', ['==', ['get', 'level'], 2], ['all', ['==', ['get', 'level'], 3], ['>=', ['zoom'], 7.4]]],
+      layout: {
+        'text-field': ['get', language === 'zh' ? 'name' : 'name_en'],
+        'text-font': TEXT,
+        'text-size': ['match', ['get', 'level'], 2, 15 * scale, 12 * scale],
+        'text-letter-spacing': 0.08,
+        'symbol-sort-key': ['get', 'level'],
+        'text-padding': 4 * scale,
+        'text-max-width': 9,
+      },
+      paint: { 'text-color': COLOURS.name, 'text-halo-color': COLOURS.area, 'text-halo-width': 1.4 * scale },
+    },
+  ];
+}
+
+function roads(scale: number): unknown[] {
+  const width = (base: number) => ['interpolate', ['linear'], ['zoom'], 5, base * 0.7 * scale, 9, base * 1.4 * scale, 14, base * 3 * scale];
+  const line = { 'line-cap': 'round', 'line-join': 'round' };
+  const expressway = ['==', ['get', 'kind'], 'expressway'];
+  return [
+    { id: 'road-casing', type: 'line', source: 'roads', layout: line, paint: { 'line-color': COLOURS.casing, 'line-width': width(4.4) } },
+    {
+      id: 'trunk',
+      type: 'line',
+      source: 'roads',
+      filter: ['!', expressway],
+      layout: line,
+      paint: { 'line-color': COLOURS.trunk, 'line-width': width(1.8) },
+    },
+    {
+      id: 'expressway',
+      type: 'line',
+      source: 'roads',
+      filter: expressway,
+      layout: line,
+      paint: { 'line-color': COLOURS.expressway, 'line-width': width(2.8) },
+    },
+  ];
+}
+
+function dots(language: Language, scale: number): unknown[] {
+  const near = ['>=', ['zoom'], 10];
+  return [
+    {
+      id: 'dots-unknown',
+      type: 'symbol',
+      source: 'checkpoints',
+      filter: ['==', ['get', 'tone'], 'unknown'],
+      layout: { 'icon-image': 'unknown', 'icon-allow-overlap': true, 'icon-ignore-placement': true },
+    },
+    {
+      id: 'dots-quiet',
+      type: 'circle',
+      source: 'checkpoints',
+      filter: ['==', ['get', 'tone'], 'quiet'],
+      paint: {
+        'circle-radius': 4 * scale,
+        'circle-color': COLOURS.ground,
+        'circle-stroke-color': COLOURS.quiet,
+        'circle-stroke-width': 1.8 * scale,
+      },
+    },
+    {
+      id: 'dots',
+      type: 'circle',
+      source: 'checkpoints',
+      filter: ['in', ['get', 'tone'], ['literal', ['free', 'slow', 'jam', 'unmeasured']]],
+      layout: { 'circle-sort-key': ['get', 'flow'] },
+      paint: {
+        'circle-radius': ['*', scale, ['min', 17, ['+', 4, ['*', 1.15, ['sqrt', ['get', 'flow']]]]]],
+        'circle-color': TONE_COLOUR,
+        'circle-opacity': 0.92,
+        'circle-stroke-color': COLOURS.ground,
+        'circle-stroke-width': 1.2 * scale,
+      },
+    },
+    {
+      id: 'dot-chosen',
+      type: 'circle',
+      source: 'checkpoints',
+      filter: ['==', ['get', 'id'], -1],
+      paint: {
+        'circle-radius': 15 * scale,
+        'circle-opacity': 0,
+        'circle-stroke-color': COLOURS.text,
+        'circle-stroke-width': 2 * scale,
+      },
+    },
+    {
+      id: 'road-codes',
+      type: 'symbol',
+      source: 'roads',
+      layout: {
+        'symbol-placement': 'line',
+        'symbol-spacing': 260 * scale,
+        'text-field': ['get', 'code'],
+        'text-font': BOLD,
+        'text-size': 10.5 * scale,
+        'text-rotation-alignment': 'viewport',
+        'icon-rotation-alignment': 'viewport',
+        'icon-image': ['match', ['get', 'kind'], 'expressway', 'shield-expressway', 'shield-trunk'],
+        'icon-text-fit': 'both',
+        'icon-text-fit-padding': [1, 3, 1, 3],
+      },
+      paint: { 'text-color': '#dfe9f0' },
+    },
+    {
+      id: 'dot-flow',
+      type: 'symbol',
+      source: 'checkpoints',
+      minzoom: 7.6,
+      filter: ['!=', ['get', 'label'], ''],
+      layout: {
+        'text-field': ['get', 'label'],
+        'text-font': BOLD,
+        'text-size': 13 * scale,
+        'text-anchor': 'left',
+        'text-offset': [0.95, 0],
+        'symbol-sort-key': ['-', 0, ['get', 'flow']],
+        'text-padding': 1,
+      },
+      paint: { 'text-color': COLOURS.text, 'text-halo-color': COLOURS.ground, 'text-halo-width': 1.8 * scale },
+    },
+    {
+      id: 'dot-names',
+      type: 'symbol',
+      source: 'checkpoints',
+      filter: near,
+      layout: {
+        'text-field': ['get', language === 'zh' ? 'name' : 'name_en'],
+        'text-font': TEXT,
+        'text-size': 12 * scale,
+        'text-anchor': 'top',
+        'text-offset': [0, 1.1],
+        'text-max-width': 12,
+      },
+      paint: { 'text-color': '#b4c3d1', 'text-halo-color': COLOURS.ground, 'text-halo-width': 1.6 * scale },
+    },
+  ];
+}
+
+function marks(scale: number): unknown[] {
+  return [
+    {
+      id: 'trail-line',
+      type: 'line',
+      source: 'trail',
+      filter: ['==', ['geometry-type'], 'LineString'],
+      paint: { 'line-color': COLOURS.text, 'line-width': 2.4 * scale, 'line-dasharray': [2, 1.4] },
+    },
+    {
+      id: 'trail-points',
+      type: 'circle',
+      source: 'trail',
+      filter: ['==', ['geometry-type'], 'Point'],
+      paint: {
+        'circle-radius': ['case', ['get', 'last'], 22 * scale, 10 * scale],
+        'circle-opacity': 0,
+        'circle-stroke-color': COLOURS.text,
+        'circle-stroke-width': 2.4 * scale,
+      },
+    },
+    {
+      id: 'alert-rings',
+      type: 'circle',
+      source: 'alerts',
+      layout: { 'circle-sort-key': ['-', 0, ['get', 'level']] },
+      paint: {
+        'circle-radius': ['match', ['get', 'level'], 1, 15 * scale, 12 * scale],
+        'circle-color': LEVEL_COLOUR,
+        'circle-opacity': 0.14,
+        'circle-stroke-color': LEVEL_COLOUR,
+        'circle-stroke-width': ['match', ['get', 'level'], 1, 3.4 * scale, 2.4 * scale],
+      },
+    },
+    {
+      id: 'alert-marks',
+      type: 'symbol',
+      source: 'alerts',
+      layout: {
+        'text-field': ['get', 'mark'],
+        'text-font': BOLD,
+        'text-size': 13 * scale,
+        'text-offset': [0, -1.75],
+        'text-allow-overlap': true,
+        'text-ignore-placement': true,
+        'symbol-sort-key': ['-', 0, ['get', 'level']],
+      },
+      paint: { 'text-color': LEVEL_COLOUR, 'text-halo-color': COLOURS.ground, 'text-halo-width': 2 * scale },
+    },
+  ];
+}
