@@ -59,8 +59,8 @@ class Population:
         self._loops = loops
         self._edges = sorted(roads.edges)
         self._draw = _shares([roads.edges[edge].draw for edge in self._edges])
-        gates = {edge: len({loop.checkpoint for loop in loops if loop.edge == edge}) for edge in self._edges}
-        self._dense = [edge for edge in self._edges if gates[edge] / roads.edges[edge].length_m > DENSE]
+        self._gates = {edge: len({loop.checkpoint for loop in loops if loop.edge == edge}) for edge in self._edges}
+        self._dense = [edge for edge in self._edges if self._gates[edge] / roads.edges[edge].length_m > DENSE]
         self._dense = self._dense or self._edges
         self._made = 0
         self._speeder_due_s = 0.0
@@ -176,17 +176,26 @@ class Population:
 
     def _route_from(self, origin: str, targets: Sequence[str]) -> tuple[str, ...] | None:
         """To some place that is neither next door nor at the other end of the province."""
+        if targets is self._dense:
+            return self._busy_route_from(origin)
         spare: tuple[str, ...] | None = None
         for _ in range(TRIES_MAX):
-            if targets is self._edges:
-                target = self._edges[int(self._random.choice(len(self._edges), p=self._draw))]
-            else:
-                target = targets[int(self._random.integers(0, len(targets)))]
-            route = self._roads.route(origin, target)
+            route = self._roads.route(origin, self._edges[int(self._random.choice(len(self._edges), p=self._draw))])
             if route and TRIP_M_MIN <= self._roads.length_m(route) <= TRIP_M_MAX:
                 return route
             spare = spare or route
         return spare
+
+    def _busy_route_from(self, origin: str) -> tuple[str, ...] | None:
+        """Of some routes the one with most checkpoints for its length."""
+        targets = self._random.permutation(len(self._dense))[:TRIES_MAX]
+        routes = [self._roads.route(origin, self._dense[int(place)]) for place in targets]
+        found = [route for route in routes if route]
+        return max(found, key=self._gates_per_m, default=None)
+
+    def _gates_per_m(self, route: tuple[str, ...]) -> float:
+        length_m = self._roads.length_m(route)
+        return sum(self._gates[edge] for edge in route) / max(length_m, TRIP_M_MIN)
 
     def _keep(self, vehicle: Vehicle, route: tuple[str, ...], position_m: float, role: str) -> Trip:
         self._made += 1

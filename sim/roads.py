@@ -29,7 +29,7 @@ class Roads:
                 length_m=link.length_m,
                 limit_kmh=link.limit_kmh,
                 lanes=link.lanes,
-                draw=link.length_m * link.lanes * (link.limit_kmh / 80) ** 2,
+                draw=link.length_m * link.lanes**1.5 * (link.limit_kmh / 80) ** 2,
                 reverse=str(link.id + 1 if link.direction == 1 else link.id - 1),
             )
             for link in links
