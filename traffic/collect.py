@@ -30,9 +30,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusMeta:
-    """What Redis says of a partition. `generation` None: not open."""
+    """What Redis says of a partition. `generation` None: not open.
+
+    `confirmed` False: Redis was started anew and takes nothing before the worker has compared the counters.
+    """
 
     generation: int | None
+    confirmed: bool
     counter: int
     previous_generation: int
     previous_end: int

@@ -67,8 +67,7 @@ def commit(
             _log_batches(connection, book, work)
         if len(judged.second_sources):
             store.add_sources(connection, judged.second_sources)
-        for row in range(len(judged.changed)):
-            store.amend(connection, judged.changed[row : row + 1])
+        _amend(connection, judged.changed, slot=min(held))
         if work.rejects:
             store.write_rejects(connection, work.rejects, book.above_unit, book.top_unit)
         feed = flow_rows(rows, book, slot=min(held), now_us=now_us)
@@ -165,8 +164,18 @@ def _grouped(rows: np.ndarray, width_us: int) -> tuple[np.ndarray, ...]:
     )
 
 
-def _roll_up(connection: psycopg.Connection, rows: np.ndarray, *, slot: int) -> None:
-    keys, count, measured, sums = _grouped(rows, MINUTE_US)
+def _amend(connection: psycopg.Connection, changed: np.ndarray, *, slot: int) -> None:
+    """Bring amended passages up to date, and the roll-ups with them: what they said is taken out of the minute."""
+    done = [store.amend(connection, changed[row : row + 1]) for row in range(len(changed))]
+    pairs = [pair for pair in done if pair is not None]
+    if pairs:
+        _roll_up(connection, np.array([before for before, _ in pairs], PASSAGE), slot=slot, sign=-1)
+        _roll_up(connection, np.array([now for _, now in pairs], PASSAGE), slot=slot)
+
+
+def _roll_up(connection: psycopg.Connection, rows: np.ndarray, *, slot: int, sign: int = 1) -> None:
+    keys, *figures = _grouped(rows, MINUTE_US)
+    count, measured, sums = (sign * figure for figure in figures)
     connection.execute(
         SQL["roll_up"],
         {

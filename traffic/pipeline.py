@@ -109,15 +109,16 @@ class Worker:
         places = {p: (own.generation, own.offset) for p, own in self.held.items()}
         found = self.reader.read(places, count=self.read_count, wait_ms=IDLE_WAIT_MS)
         now_us = self.clock.now_us()
+        if self._is_due("settle", 1.0):
+            self._settle(connection, [partition for partition in places if partition not in found])
         if not found:
-            if self._is_due("settle", 1.0):
-                self._settle(connection)
             return
         work = collect(places, found, now_us=now_us)
         if work.moves:
             self._process(connection, work, now_us)
-        if work.gaps or not work.moves:
-            self._close_gaps(connection, work)
+        self._close_gaps(connection, work)
+        gaping = {gap.partition for gap in work.gaps}
+        self._settle(connection, [p for p in found if p not in work.moves and p not in gaping])
         entries = sum(len(entries) for entries in work.read.values())
         records = max(1, len(work.batch)) / max(1, entries)
         self.read_count = int(np.clip(BATCH_RECORDS_MAX / records / max(1, len(found)), 16, 2_000))
@@ -191,10 +192,10 @@ class Worker:
                 )
                 self.state.clear_dirty(logicals_of(own.id, self.settings.partitions))
                 self.held[own.id] = own
-                if own.generation:
-                    self.reader.open(own.id, own.generation)
+                self.due.pop("settle", None)  # is the bus where the database says? Before that nothing is opened
                 log.info("partition taken", partition=own.id, epoch=own.epoch, offset=own.offset, state_from=source)
                 self.figures["takeovers"] += 1
+                self.figures[f"restored_from_{source}"] += 1
                 self._look_back(connection, [own.id], newer_than=None)
 
     def _give_back(self, connection: psycopg.Connection, ids: list[int]) -> None:
@@ -286,7 +287,9 @@ class Worker:
     def _sort_out(self, connection: psycopg.Connection, work: Work, doubtful: bool) -> Judged:
         """Part the new records from those known already: the same again, a second source, or an amendment."""
         rows, content = work.batch.rows, content_hash(work.batch.rows)
-        status, doors = self.known.probe(rows["observed_at"], rows["source_hash"], content, rows["door"])
+        # A source that numbers badly may give one number at two checkpoints at once: these are two passages.
+        record = rows["source_hash"] ^ rows["checkpoint"].astype(np.int64)
+        status, doors = self.known.probe(rows["observed_at"], record, content, rows["door"])
         covered_from = np.array([self.held[p].covered_from_us for p in sorted(self.held)], np.int64)
         of_held = np.searchsorted(sorted(self.held), work.of_rows)
         ask = (status == 0) & (doubtful | (rows["observed_at"] < covered_from[of_held] if len(rows) else False))
@@ -302,7 +305,7 @@ class Worker:
             second[row] = (found["door"], found["device"]) != (int(rows[row]["door"]), int(rows[row]["device"]))
         judged.changed, judged.second_sources = rows[changed], rows[second]
         judged.duplicates = len(rows) - len(judged.new)
-        self.known.add(rows["observed_at"], rows["source_hash"], content, rows["door"])
+        self.known.add(rows["observed_at"], record, content, rows["door"])
         return judged
 
     def _judge(self, work: Work, judged: Judged, *, bisect: bool) -> None:
@@ -383,12 +386,17 @@ class Worker:
 
     # ------------------------------------------------------------ gaps
 
-    def _settle(self, connection: psycopg.Connection) -> None:
+    def _settle(self, connection: psycopg.Connection, partitions: list[int]) -> None:
         """With nothing to read: does the bus stand where the database says? Open, go on, or record what is missing."""
-        for partition, own in self.held.items():
+        for partition in partitions:
+            own = self.held[partition]
             here = (own.generation, own.offset)
-            gap, generation = settle_generation(partition, here, self.reader.meta(partition))
+            meta = self.reader.meta(partition)
+            gap, generation = settle_generation(partition, here, meta)
             if generation is None:
+                if not meta.confirmed:
+                    self._move_over(connection, partition, here, [])  # still mine, and it still stands here
+                    self.reader.confirm(partition, meta)
                 continue
             self.reader.open(partition, generation)
             self._move_over(connection, partition, (generation, 0), [gap] if gap else [])
@@ -401,8 +409,6 @@ class Worker:
             if meta.generation == own.generation:
                 self.reader.open(gap.partition, own.generation + 1)
             self._move_over(connection, gap.partition, (own.generation, gap.upto or own.offset), [gap])
-        if not work.gaps:
-            self._settle(connection)
 
     def _move_over(self, connection: psycopg.Connection, partition: int, there: tuple[int, int], gaps: list) -> None:
         own = self.held[partition]

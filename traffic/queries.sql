@@ -72,15 +72,24 @@ VALUES (%(partition)s, %(generation)s, %(to_offset)s, %(from_offset)s, %(rule)s,
 -- name: stored_already
 -- Which of these records the table holds, with what it holds: the last word on "stored exactly once".
 SELECT w.number, p.observed_at, p.source_hash, p.checkpoint, p.plate_key, p.plate_class, p.direction, p.lane,
-       p.speed_kmh, p.length_m, p.plate_color, p.vehicle_class, p.body_color, p.door, p.device
+       p.speed_kmh, p.length_m, p.plate_color, p.vehicle_class, p.body_color, p.door, p.device, p.received_at
 FROM unnest(%(numbers)s::int[], %(checkpoints)s::int[], %(times)s::bigint[], %(hashes)s::bigint[])
      AS w(number, checkpoint, us, source_hash)
 JOIN passage p ON p.checkpoint = w.checkpoint AND p.source_hash = w.source_hash
     AND p.observed_at = timestamptz 'epoch' + w.us * interval '1 microsecond';
 
 -- name: source_add
+-- A further door or device; the one that the passage itself names is none.
 INSERT INTO passage_source (observed_at, source_hash, door, device, received_at)
-VALUES (%(observed_at)s, %(source_hash)s, %(door)s, %(device)s, %(received_at)s) ON CONFLICT DO NOTHING;
+SELECT %(observed_at)s, %(source_hash)s, %(door)s, %(device)s, %(received_at)s
+WHERE NOT EXISTS (SELECT FROM passage p WHERE p.checkpoint = %(checkpoint)s AND p.observed_at = %(observed_at)s
+                  AND p.source_hash = %(source_hash)s AND p.door = %(door)s AND p.device = %(device)s)
+ON CONFLICT DO NOTHING;
+
+-- name: amendments_of
+-- What a passage said before, the newest first.
+SELECT before, received_at FROM passage_amendment
+WHERE source_hash = %(source_hash)s AND observed_at = %(observed_at)s ORDER BY revision DESC;
 
 -- name: amendment_write
 INSERT INTO passage_amendment (observed_at, source_hash, revision, before, after, received_at)

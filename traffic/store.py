@@ -126,33 +126,51 @@ def _plain(value: np.ndarray | np.generic) -> object:
     return None if isinstance(number, float) and np.isnan(number) else number
 
 
-def amend(connection: psycopg.Connection, rows: np.ndarray) -> bool:
-    """Bring a stored passage up to this copy of it (one row), keeping what it said; False when it says the same."""
+def amend(connection: psycopg.Connection, rows: np.ndarray) -> np.ndarray | None:
+    """Lay this copy of a stored passage (one row) beside it; keeps what the passage said before.
+
+    The copy received last is what the passage says, whichever came first out of the bus; one that only says what the
+    passage said at some time before is an old copy sent again. Gives [the passage before, the passage now] as PASSAGE
+    rows when it says something else now.
+    """
     row = rows[0]
     stored = find_stored(connection, rows).get(0)
     before, after = differences(stored, row) if stored else ({}, {})
-    if not after:
-        return False
+    if not stored or not after:
+        return None
     identity = {"observed_at": when(int(row["observed_at"])), "source_hash": int(row["source_hash"])}
-    connection.execute(
-        SQL["amendment_write"],
-        {
-            **identity,
-            "before": Jsonb(before),
-            "after": Jsonb(after),
-            "received_at": when(int(row["received_at"])),
-        },
-    )
+    amendments = connection.execute(SQL["amendments_of"], identity).fetchall()
+    said = dict(stored)
+    for earlier, _ in amendments:
+        said.update({name: float("nan") if value is None else value for name, value in earlier.items()})
+        if not differences(said, row)[1]:
+            return None
+    received_at = when(int(row["received_at"]))
+    is_newest = received_at >= max([stored["received_at"], *(at for _, at in amendments)])
+    if not is_newest:
+        before, after = after, before
+    amendment = {"before": Jsonb(before), "after": Jsonb(after), "received_at": received_at}
+    connection.execute(SQL["amendment_write"], {**identity, **amendment})
+    return _set_passage(connection, stored, row, after) if is_newest else None
+
+
+def _set_passage(
+    connection: psycopg.Connection, stored: dict[str, object], row: np.void, after: dict[str, object]
+) -> np.ndarray:
     sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in after)
     values = {name: float("nan") if value is None else value for name, value in after.items()}
+    place = {"observed_at": when(int(row["observed_at"])), "source_hash": int(row["source_hash"])}
     connection.execute(
         sql.SQL("UPDATE passage SET {} WHERE checkpoint = %(checkpoint)s AND observed_at = %(observed_at)s").format(
             sets
         )
         + sql.SQL(" AND source_hash = %(source_hash)s"),
-        {**identity, **values, "checkpoint": int(row["checkpoint"])},
+        {**place, **values, "checkpoint": int(row["checkpoint"])},
     )
-    return True
+    both = np.repeat(row, 2)
+    for name in AMENDABLE:
+        both[name][0] = stored[name]
+    return both
 
 
 def add_sources(connection: psycopg.Connection, rows: np.ndarray) -> None:
@@ -164,6 +182,7 @@ def add_sources(connection: psycopg.Connection, rows: np.ndarray) -> None:
                 {
                     "observed_at": when(int(row["observed_at"])),
                     "source_hash": int(row["source_hash"]),
+                    "checkpoint": int(row["checkpoint"]),
                     "door": int(row["door"]),
                     "device": int(row["device"]),
                     "received_at": when(int(row["received_at"])),

@@ -27,19 +27,22 @@ from traffic.readings import (
 
 WAKE_CHANNEL = "feed"
 
+# A Redis that was started anew may have come back with less than it had: until the partition's worker has compared it
+# with what is committed it takes nothing, or new entries could get counters that the worker believes to have read.
 # A writer tells the highest counter that it was ever given: an older one now means that acknowledged entries are gone.
-_APPEND = """
-local meta = redis.call('HMGET', KEYS[2], 'gen', 'seq', 'in_bytes', 'out_bytes')
-if not meta[1] then return {'closed'} end
+_RUN = "string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')"
+_APPEND = f"""
+local meta = redis.call('HMGET', KEYS[2], 'gen', 'seq', 'in_bytes', 'out_bytes', 'run')
+if not meta[1] or meta[5] ~= {_RUN} then return {{'closed'}} end
 local seq, in_bytes, out_bytes = tonumber(meta[2]), tonumber(meta[3]), tonumber(meta[4])
 if meta[1] == ARGV[2] and seq < tonumber(ARGV[3]) then
     redis.call('HDEL', KEYS[2], 'gen')
     redis.call('HSET', KEYS[2], 'lost_gen', ARGV[2], 'lost_seq', ARGV[3])
-    return {'closed'}
+    return {{'closed'}}
 end
 local bytes = 0
 for i = 4, #ARGV do bytes = bytes + #ARGV[i] end
-if in_bytes - out_bytes + bytes > tonumber(ARGV[1]) then return {'full'} end
+if in_bytes - out_bytes + bytes > tonumber(ARGV[1]) then return {{'full'}} end
 for i = 4, #ARGV do
     seq = seq + 1
     in_bytes = in_bytes + #ARGV[i]
@@ -47,18 +50,28 @@ for i = 4, #ARGV do
     redis.call('XADD', KEYS[1], id, 'e', ARGV[i], 't', string.format('%.0f', in_bytes))
 end
 redis.call('HSET', KEYS[2], 'seq', string.format('%.0f', seq), 'in_bytes', string.format('%.0f', in_bytes))
-return {'ok', meta[1], string.format('%.0f', seq)}
+return {{'ok', meta[1], string.format('%.0f', seq)}}
 """
 
 # Opens a generation once; a second call for the same one changes nothing. Where the old one ended is kept for readers.
-_OPEN = """
+_OPEN = f"""
 local meta = redis.call('HMGET', KEYS[2], 'gen', 'seq', 'in_bytes', 'out_bytes')
 if meta[1] and tonumber(meta[1]) >= tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[2], 'gen', ARGV[1], 'seq', 0, 'prev_gen', meta[1] or 0, 'prev_end', meta[2] or 0,
-           'in_bytes', meta[3] or 0, 'out_bytes', meta[4] or 0)
+           'in_bytes', meta[3] or 0, 'out_bytes', meta[4] or 0, 'run', {_RUN})
 redis.call('HDEL', KEYS[2], 'lost_gen', 'lost_seq')
 return 1
 """
+
+# The generation goes on in a Redis that was started anew, if it still stands where it was seen to stand.
+_CONFIRM = f"""
+local meta = redis.call('HMGET', KEYS[2], 'gen', 'seq')
+if meta[1] ~= ARGV[1] or meta[2] ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[2], 'run', {_RUN})
+return 1
+"""
+
+_META = f"return {{redis.call('HGETALL', KEYS[2]), {_RUN}}}"
 
 _TRIM = """
 redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[1])
@@ -149,6 +162,8 @@ class BusReader:
         self._bytes_max = bytes_max
         self._append = client.register_script(_APPEND)
         self._open = client.register_script(_OPEN)
+        self._confirm = client.register_script(_CONFIRM)
+        self._meta = client.register_script(_META)
         self._trim = client.register_script(_TRIM)
 
     def read(self, places: dict[int, tuple[int, int]], *, count: int, wait_ms: int) -> dict[int, list[Entry]]:
@@ -172,10 +187,11 @@ class BusReader:
 
     def meta(self, partition: int) -> BusMeta:
         """What Redis says of the partition now."""
-        raw: Any = self._client.hgetall(meta_key(partition))
-        values = {key.decode(): value.decode() for key, value in raw.items()}
+        flat, run = self._meta(keys=[stream_key(partition), meta_key(partition)])
+        values = {key.decode(): value.decode() for key, value in zip(flat[::2], flat[1::2], strict=True)}
         return BusMeta(
             generation=int(values["gen"]) if "gen" in values else None,
+            confirmed=values.get("run") == run.decode(),
             counter=int(values.get("seq", 0)),
             previous_generation=int(values.get("prev_gen", 0)),
             previous_end=int(values.get("prev_end", 0)),
@@ -186,6 +202,11 @@ class BusReader:
     def open(self, partition: int, generation: int) -> None:
         """Let the doors append under this generation."""
         self._open(keys=[stream_key(partition), meta_key(partition)], args=[generation])
+
+    def confirm(self, partition: int, meta: BusMeta) -> None:
+        """Let the doors go on in a Redis that was started anew, after a look that found nothing missing."""
+        place = [meta.generation or 0, meta.counter]
+        self._confirm(keys=[stream_key(partition), meta_key(partition)], args=place)
 
     def append(self, partition: int, entry: bytes) -> bool:
         """Append one small entry (a tick); False when the partition is full or not open."""

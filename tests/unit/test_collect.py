@@ -63,7 +63,14 @@ def test_ticks_keep_the_newest_of_each_partition() -> None:
 
 
 def meta(generation: int | None, counter: int, **more: int | None) -> BusMeta:
-    values: dict = {"previous_generation": 0, "previous_end": 0, "lost_counter": None, "waiting_bytes": 0, **more}
+    values: dict = {
+        "confirmed": True,
+        "previous_generation": 0,
+        "previous_end": 0,
+        "lost_counter": None,
+        "waiting_bytes": 0,
+        **more,
+    }
     return BusMeta(generation=generation, counter=counter, **values)
 
 
