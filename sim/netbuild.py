@@ -55,6 +55,8 @@ class Built:
 
 def build(links: Sequence[Link], checkpoints: Sequence[Checkpoint], *, cache: Path) -> Built:
     """The network of these rows out of the cache folder, made by netconvert (a second or so) where it is missing."""
+    if not links or len({link.id for link in links}) != len(links):
+        raise NetworkNotBuilt("a network needs links, each with an id of its own")
     loops = {loop.id: loop for loop in loops_of(links, checkpoints)}
     folder = cache / _content_hash(links, checkpoints)
     if not (folder / "net.xml").exists():

@@ -1,0 +1,344 @@
+"""The demonstration's world and its platforms, against a door that only records, and against the real codec."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import re
+import threading
+from collections import deque
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import numpy as np
+import pytest
+
+from sim.engine_process import EngineProcess
+from sim.platform import Platform, left_over
+from sim.sightings import Camera, compass
+from sim.truth import TruthFile
+from sim.twin import World, drive, watched_vehicles
+from sim.vehicles import KINDS, Maker
+from tests.conftest import wait_until_async
+from traffic.clock import SHANGHAI, Clock
+from traffic.demonstration import known_secrets, watch_rows
+from traffic.errors import SettingsError
+from traffic.ingest import gat1400
+from traffic.ingest.catalogue import Device, Gate
+from traffic.ingest.catalogue import build as build_catalogue
+from traffic.ingest.plate_column import PlateReader
+from traffic.ingest.validate import Bench
+from traffic.plates import fold
+from traffic.province_tables import model_province
+from traffic.readings import Door
+from traffic.secrets import ha1
+from traffic.settings import load_settings
+
+CODE, PASSWORD, REALM = "22010000005030000001", "pass-word-1", "traffic"
+PROVINCE = model_province()
+
+
+class RecordingDoor(ThreadingHTTPServer):
+    """Takes MotorVehicles of registered devices and remembers; `script` holds answers that come first instead."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.requests: list[tuple[str, str]] = []  # (path, User-Identify)
+        self.taken: list[dict] = []
+        self.registered: set[str] = set()
+        self.passwords = {CODE: PASSWORD}
+        self.script: deque[tuple[int, dict[str, str], int]] = deque()  # status, headers, how many to take all the same
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: RecordingDoor
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.server.requests.append((self.path, self.headers["User-Identify"]))
+        now = datetime.now(SHANGHAI)  # noqa: TID251 - a door's real clock
+        self._answer(200, {"SystemTimeObject": {"LocalTime": f"{now:%Y%m%d%H%M%S}"}})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        device = self.headers["User-Identify"]
+        self.server.requests.append((self.path, device))
+        if self.path in ("/VIID/System/Register", "/VIID/System/UnRegister"):
+            return self._register(device)
+        if device not in self.server.registered:
+            return self._answer(401, {})
+        if self.path == "/VIID/MotorVehicles":
+            return self._take(body["MotorVehicleListObject"]["MotorVehicleObject"], device)
+        return self._answer(200, {"ResponseStatusObject": {"StatusCode": "0"}})
+
+    def _register(self, device: str) -> None:
+        fields = dict(re.findall(r'(\w+)="?([^",]*)"?', self.headers.get("Authorization", "")))
+        if fields and self._fits(fields, device):
+            self.server.registered.add(device)
+            return self._answer(200, {"ResponseStatusObject": {"StatusCode": "0"}})
+        nonce = base64.b64encode(os.urandom(12)).decode().rstrip("=")
+        challenge = {"WWW-Authenticate": f'Digest realm="{REALM}", qop="auth", algorithm=MD5, nonce="{nonce}"'}
+        return self._answer(401, {}, challenge)
+
+    def _fits(self, fields: dict[str, str], device: str) -> bool:
+        def md5(text: str) -> str:
+            return hashlib.md5(text.encode()).hexdigest()
+
+        secret = ha1(device, REALM, self.server.passwords.get(device, ""))
+        rest = ":".join(fields[name] for name in ("nonce", "nc", "cnonce", "qop"))
+        return fields["response"] == md5(f"{secret}:{rest}:{md5('POST:' + self.path)}")
+
+    def _take(self, records: list[dict], device: str) -> None:
+        status, headers, count = self.server.script.popleft() if self.server.script else (200, {}, len(records))
+        if status == 401:
+            self.server.registered.discard(device)
+            return self._answer(401, {})
+        self.server.taken += records[:count]
+        codes = ["0"] * min(count, len(records)) + ["2"] * max(0, len(records) - count)
+        statuses = [{"StatusCode": code} for code in codes]
+        return self._answer(status, {"ResponseStatusListObject": {"ResponseStatusObject": statuses}}, headers)
+
+    def _answer(self, status: int, body: dict, headers: dict[str, str] | None = None) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        return None
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """The outside world has a folder and an address, and no database."""
+    return load_settings(data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def door():
+    server = RecordingDoor()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def client(door):
+    async with httpx.AsyncClient(base_url=door.address, trust_env=False) as client:
+        yield client
+
+
+def numbered(first: int, count: int) -> list[dict[str, object]]:
+    return [{"MotorVehicleID": str(number)} for number in range(first, first + count)]
+
+
+def ids(records: list[dict]) -> list[int]:
+    return [int(record["MotorVehicleID"]) for record in records]
+
+
+async def test_a_platform_registers_by_digest_sends_in_order_and_leaves_with_an_unregister(door, client):
+    platform, stop = Platform(client, CODE, PASSWORD, clock=Clock()), asyncio.Event()
+    platform.put(numbered(0, 1_200))
+    task = asyncio.create_task(platform.run(stop))
+    await wait_until_async(lambda: len(door.taken) == 1_200)
+    stop.set()
+    platform.put(numbered(1_200, 3))  # the last second's records still go out
+    await task
+    assert ids(door.taken) == list(range(1_203))
+    paths = [path.rsplit("/", 1)[1] for path, _ in door.requests]
+    assert paths[:4] == ["Register", "Register", "Time", "MotorVehicles"]
+    assert paths[-1] == "UnRegister"
+    assert {device for _, device in door.requests} == {CODE}
+    assert (platform.counts.taken, platform.counts.refused, platform.waiting) == (1_203, 0, 0)
+
+
+async def test_a_full_door_gets_the_rest_again_in_order_and_a_forgotten_registration_is_renewed(door, client):
+    door.script.extend([
+        (429, {"Retry-After": "0"}, 120), (503, {}, 0), (401, {}, 0), (429, {"Retry-After": "0"}, 0),
+    ])  # fmt: skip
+    platform, stop = Platform(client, CODE, PASSWORD, clock=Clock()), asyncio.Event()
+    platform.put(numbered(0, 500))
+    task = asyncio.create_task(platform.run(stop))
+    await wait_until_async(lambda: len(door.taken) >= 500)
+    stop.set()
+    await task
+    assert ids(door.taken) == list(range(500))
+    assert sum(1 for path, _ in door.requests if path.endswith("/Register")) >= 3
+    assert platform.counts.taken == 500
+
+
+async def test_a_door_that_is_away_costs_nothing_but_time_and_the_memory_has_a_bound(door, client, monkeypatch):
+    monkeypatch.setattr("sim.platform.RECORDS_MAX", 100)
+    port = door.server_address[1]
+    door.stop()
+    platform, stop = Platform(client, CODE, PASSWORD, clock=Clock()), asyncio.Event()
+    platform.put(numbered(0, 150))
+    assert (platform.waiting, platform.counts.given_up) == (100, 50)
+    task = asyncio.create_task(platform.run(stop))
+    await asyncio.sleep(0)
+    stop.set()
+    await task
+    assert port and platform.waiting == 100
+
+
+async def test_a_wrong_password_is_never_answered_with_records(door, client):
+    platform, stop = Platform(client, CODE, "wrong", clock=Clock()), asyncio.Event()
+    platform.put(numbered(0, 5))
+    task = asyncio.create_task(platform.run(stop))
+    await wait_until_async(lambda: len(door.requests) >= 2)
+    stop.set()
+    await task
+    assert not door.taken and platform.waiting == 5
+
+
+def test_an_answer_is_believed_record_by_record_and_otherwise_as_a_whole():
+    batch = numbered(0, 3)
+
+    def body(*codes: str) -> bytes:
+        statuses = [{"StatusCode": code} for code in codes]
+        return json.dumps({"ResponseStatusListObject": {"ResponseStatusObject": statuses}}).encode()
+
+    assert left_over(200, body("0", "0", "0"), batch) == ([], 0)
+    assert left_over(200, body("0", "8", "0"), batch) == ([], 1)
+    assert left_over(429, body("0", "2", "2"), batch) == (batch[1:], 0)
+    assert left_over(503, body("3", "8", "0"), batch) == (batch[:1], 1)
+    for content in (b"", b"<html>", b"[]", body("0"), b'{"ResponseStatusListObject": 5}'):
+        assert left_over(200, content, batch) == ([], 0)
+        assert left_over(503, content, batch) == (batch, 0)
+        assert left_over(400, content, batch) == ([], 3)
+
+
+@pytest.mark.parametrize(
+    ("bearing_deg", "code"),
+    [
+        (90, "1"),
+        (270, "2"),
+        (180, "3"),
+        (0, "4"),
+        (359, "4"),
+        (44, "5"),
+        (226, "6"),
+        (130, "7"),
+        (316, "8"),
+        (450, "1"),
+    ],
+)
+def test_bearings_are_told_as_compass_codes(bearing_deg, code):
+    assert compass(bearing_deg) == code
+
+
+def test_cameras_err_seldom_but_do(tmp_path):
+    camera, plate = Camera(np.random.default_rng(1)), "吉A80D25"
+    read = [camera.read(plate) for _ in range(5_000)]
+    assert 0.95 < read.count(plate) / len(read) < 0.995
+    assert read.count("") > 10
+    assert all(text == "" or (len(text) == len(plate) and text[:2] == plate[:2]) for text in read)
+
+
+def test_plates_of_the_demonstration_are_standard_and_never_given_twice():
+    maker = Maker(np.random.default_rng(2), ["吉A12345"])
+    plates = [maker.any().plate for _ in range(3_000)]
+    assert len(set(plates)) == 3_000
+    assert all(re.fullmatch(r"[吉辽黑蒙京冀鲁][A-Z]([DF]\d{5}|[0-9A-HJ-NP-Z]{5})", plate) for plate in plates)
+    assert {vehicle.plate for vehicle in watched_vehicles()} == {fold(row["plate"]) for row in watch_rows()}
+    assert {vehicle.kind for vehicle in watched_vehicles()} <= {kind.id for kind in KINDS}
+
+
+def test_the_truth_file_has_a_bound(tmp_path):
+    truth = TruthFile(tmp_path, bytes_max=2_000)
+    for number in range(200):
+        truth.write([{"number": number, "plate": "吉A12345"}])
+    truth.close()
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert len(sizes) == 2 and max(sizes) < 2_100
+    lines = (tmp_path / "truth.old.ndjson").read_text(encoding="utf-8").splitlines()
+    assert all(json.loads(line)["plate"] == "吉A12345" for line in lines)
+
+
+async def test_within_two_minutes_the_real_codec_sees_passages_watched_plates_and_a_measured_section(settings):
+    world = World(PROVINCE, settings, vehicles=300)
+    engine = await EngineProcess.start(world.engine_start())
+    tens: list[list[tuple[int, dict]]] = []  # what each ten seconds bring, with the detachment
+    try:
+        await world.warm_up(engine, asyncio.Event())
+        for _ in range(12):
+            found = await world.step(engine, 10)
+            tens.append([(unit, record) for unit, records in found.items() for record in records])
+    finally:
+        await engine.close()
+        world.close()
+    watched = {fold(row["plate"]) for row in watch_rows()}
+    assert any(record["PlateNo"] in watched for ten in tens[:2] for _, record in ten)
+    everything = [pair for ten in tens for pair in ten]
+    assert len({record["MotorVehicleID"] for _, record in everything}) == len(everything) > 30
+    for unit in {unit for unit, _ in everything}:
+        _assert_taken_by_the_codec(unit, [record for owner, record in everything if owner == unit])
+    _assert_a_section_was_driven_too_fast(settings)
+
+
+def _assert_taken_by_the_codec(unit: int, found: list[dict]) -> None:
+    device = Device(
+        id=1, code=CODE, unit_id=unit, kind="gat1400", secret=b"", time_zone="Asia/Shanghai", enabled=True
+    )  # fmt: skip
+    gates = [Gate(id=g.id, code=g.code, bearing_deg=g.bearing_deg, unit_id=g.unit_id) for g in PROVINCE.checkpoints]
+    parents = [(row.unit_id, row.parent_id) for row in PROVINCE.parents if row.valid_to.year == 9999]
+    catalogue = build_catalogue(versions={}, devices=[device], gates=gates, parents=parents)
+    body = json.dumps({"MotorVehicleListObject": {"MotorVehicleObject": found}}, ensure_ascii=False).encode()
+    checked = gat1400.check(
+        gat1400.read_motor_vehicles(body),
+        device=device,
+        bench=Bench(catalogue=catalogue, plates=PlateReader(), door=Door.GAT1400),
+        received_us=int(datetime.now(UTC).timestamp() * 1e6) + 110_000_000,  # noqa: TID251
+    )
+    assert not checked.refusals
+    rows = checked.batch.rows
+    assert set(np.unique(rows["direction"])) <= {1, 2}
+    assert (rows["plate_class"] >= 0).all() and (rows["vehicle_class"] > 0).all()
+
+
+def _assert_a_section_was_driven_too_fast(settings) -> None:
+    lines = (settings.data_dir / "twin" / "truth.ndjson").read_text(encoding="utf-8").splitlines()
+    facts = [json.loads(line) for line in lines]
+    gates = {gate.code: gate for gate in PROVINCE.checkpoints}
+    seen = {}
+    for fact in facts:
+        if fact["role"] == "speeder":
+            seen.setdefault(fact["plate"], []).append((fact["at"], gates[fact["checkpoint"]]))
+    lengths = {(s.from_checkpoint, s.to_checkpoint): s for s in PROVINCE.sections}
+    speeds = [
+        (lengths[a.id, b.id].length_m / (b_at - a_at) * 3.6e6, lengths[a.id, b.id].limit_kmh)
+        for passes in seen.values()
+        for (a_at, a), (b_at, b) in zip(passes, passes[1:], strict=False)
+    ]
+    assert any(speed_kmh > 1.1 * limit_kmh for speed_kmh, limit_kmh in speeds)
+
+
+async def test_the_twin_sends_for_every_detachment_and_stops_when_told(settings, door):
+    secrets = known_secrets(settings)
+    door.passwords = {row["code"]: row["password"] for row in secrets["devices"]}
+    settings = settings.model_copy(update={"door_port": door.server_address[1]})
+    stop = asyncio.Event()
+    task = asyncio.create_task(drive(settings, stop, vehicles=200))
+    await wait_until_async(lambda: len(door.registered) == 10 and len(door.taken) > 3, timeout=60)
+    stop.set()
+    await asyncio.wait_for(task, 30)
+    assert {record["TollgateID"] for record in door.taken} <= {gate.code for gate in PROVINCE.checkpoints}
+
+
+async def test_without_a_demonstration_the_twin_says_so(settings):
+    with pytest.raises(SettingsError, match=r"demo\.json"):
+        await drive(settings, asyncio.Event())
