@@ -96,14 +96,14 @@ class Child:
             self.process.send_signal(signal.SIGCONT)  # a paused one could not hear
             self.process.send_signal(signal.SIGTERM)
 
-    def wait_stopped(self, seconds: float = STOP_S_MAX) -> None:
+    def wait_stopped(self) -> None:
         """Wait for the end, then kill whatever is left of its session."""
         if self.process is None:
             return
         try:
-            self.process.wait(seconds)
+            self.process.wait(STOP_S_MAX)
         except subprocess.TimeoutExpired:
-            self.say(f"{self.part.name} does not stop within {seconds:g} s and is killed")
+            self.say(f"{self.part.name} does not stop within {STOP_S_MAX:g} s and is killed")
         self._end_session()
         self.process.wait()
         self.process = None
@@ -163,6 +163,7 @@ def end_leftovers(path: Path) -> int:
     for signum, seconds in ((signal.SIGTERM, LEFTOVER_S_MAX), (signal.SIGKILL, LEFTOVER_S_MAX)):
         for pid, began in left:
             if born(pid) == began:
+                _signal_session(pid, signal.SIGCONT)  # a paused one could not hear
                 _signal_session(pid, signum)
         until = monotonic_s() + seconds
         while any(born(pid) == began for pid, began in left) and monotonic_s() < until:

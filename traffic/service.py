@@ -160,6 +160,7 @@ class Service:
         for signum in (*self.stop_signals, signal.SIGKILL):
             if not (left := self.processes()):
                 break
+            self._signal(left, signal.SIGCONT)  # a paused one could not hear
             self._signal(left, signum)
             self._wait_gone(left, 10.0)
         for path in self.stale:
