@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import redis
 
+from tests.world import World, build
 from traffic import database
 from traffic.clock import monotonic_s
 from traffic.embedded import Embedded
@@ -137,3 +138,16 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def owner(database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection of the database's owner, autocommit."""
+    with psycopg.connect(database.as_role(database_url, None), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def world(owner: psycopg.Connection, settings: Settings) -> World:
+    """The tiny province of tests/world.py in this test's database."""
+    return build(owner, settings, settings.clock.now())
