@@ -22,6 +22,7 @@ KEEPALIVE_EVERY_S = 30.0
 TIME_EVERY_S = 600.0
 RETRY_S, RETRY_S_MAX = 1.0, 10.0
 TIMEOUT_S = 20.0
+LAST_TRIES = 3  # to hand over what is left when told to stop
 CLOCK_TOLERANCE_S = 5.0
 _TAKE_AGAIN = frozenset({"2", "3"})  # StatusCode: busy, device error
 _HEADERS = {"Content-Type": "application/VIID+JSON;charset=UTF-8"}
@@ -74,7 +75,9 @@ class Platform:
             except TimeoutError:
                 continue
         if self._registered:
-            await self._try_round()
+            for _ in range(LAST_TRIES):
+                if await self._try_round() == SEND_EVERY_S and not self._waiting:
+                    break
             await self._unregister()
 
     async def _try_round(self) -> float:

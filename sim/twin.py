@@ -23,7 +23,7 @@ from sim.truth import TruthFile
 from sim.vehicles import KINDS, Vehicle
 from traffic.clock import monotonic_s
 from traffic.demonstration import demo_file, watch_rows
-from traffic.errors import SettingsError
+from traffic.errors import SettingsError, TrafficError
 from traffic.plates import fold
 from traffic.province_tables import Province, model_province
 from traffic.settings import Settings
@@ -64,10 +64,13 @@ async def drive(settings: Settings, stop: asyncio.Event, *, vehicles: int = VEHI
         engine = await EngineProcess.start(world.engine_start())
         try:
             await world.warm_up(engine, stop)
+            ended = asyncio.Event()  # the cameras first, then the platforms, which still send what was seen
             async with asyncio.TaskGroup() as tasks:
                 for platform in platforms.values():
-                    tasks.create_task(platform.run(stop))
-                tasks.create_task(_live(world, engine, platforms, stop))
+                    tasks.create_task(platform.run(ended))
+                tasks.create_task(_live(world, engine, platforms, stop=stop, ended=ended))
+        except* TrafficError as group:
+            raise group.exceptions[0] from None  # one sentence, not a group of them
         finally:
             await engine.close()
             world.close()
@@ -218,8 +221,10 @@ def _truth(crossing: Crossing, trip: Trip, gate_code: str, record: dict[str, obj
     }
 
 
-async def _live(world: World, engine: EngineProcess, platforms: dict[int, Platform], stop: asyncio.Event) -> None:
-    """Keep pace with the clock until told to stop."""
+async def _live(
+    world: World, engine: EngineProcess, platforms: dict[int, Platform], *, stop: asyncio.Event, ended: asyncio.Event
+) -> None:
+    """Keep pace with the clock until told to stop; then say that it has ended."""
     report_due_s = monotonic_s() + REPORT_EVERY_S
     passages = 0
     try:
@@ -241,7 +246,7 @@ async def _live(world: World, engine: EngineProcess, platforms: dict[int, Platfo
                 _report(platforms, passages)
                 passages = 0
     finally:
-        stop.set()  # the platforms end with the world
+        ended.set()
 
 
 def _report(platforms: dict[int, Platform], passages: int) -> None:
