@@ -278,11 +278,11 @@ class Hub:
             return []
         kind = "delta" if screen.figures_sent else "snapshot"
         screen.figures_sent = sums
-        key = ("figures", viewer.unit, viewer.clearance, kind, self._seq_key(screen))
-        frame = self._memo.get(key)
+        place = ("figures", viewer.unit, viewer.clearance, kind, self._seq_key(screen))
+        frame = self._memo.get(place)
         if frame is None:
             text = topic_frame(kind, "figures", self._seq_of(screen), self.now_us, sums)
-            frame = self._remember(key, self._wrap(text))
+            frame = self._remember(place, self._wrap(text))
         return [frame]
 
     def _sums(self, viewer: Viewer) -> bytes:

@@ -1,0 +1,1 @@
+"""HTTP addresses: parse, call, shape the answer."""
