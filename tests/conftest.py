@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from tests.world import World, build
+from tests.browsers import browser_path
 from traffic import database
 from traffic.clock import monotonic_s
 from traffic.embedded import Embedded
@@ -151,3 +152,9 @@ def owner(database_url: str) -> Iterator[psycopg.Connection]:
 def world(owner: psycopg.Connection, settings: Settings) -> World:
     """The tiny province of tests/world.py in this test's database."""
     return build(owner, settings, settings.clock.now())
+
+
+@pytest.fixture(scope="session")
+def browser_executable() -> Path:
+    """The browser's program; a test that asks for it fails with one sentence where there is none."""
+    return browser_path()

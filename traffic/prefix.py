@@ -132,8 +132,10 @@ def _unpack(settings: Settings, bundle: Bundle, scratch: Path, progress: Progres
 
 
 def library_folders(folder: Path) -> list[Path]:
-    """Where the bundle's shared libraries lie, by the machine's multiarch name."""
-    return [path for path in sorted((folder / "usr/lib").glob("*-linux-gnu*")) if path.is_dir()]
+    """Where the bundle's shared libraries lie: by the machine's multiarch name, and private ones a level below."""
+    shared = [path for path in sorted((folder / "usr/lib").glob("*-linux-gnu*")) if path.is_dir()]
+    private = {library.parent for path in shared for library in path.glob("*/lib*.so*")}
+    return shared + sorted(private)
 
 
 def loader(root: Path) -> Path:
@@ -152,6 +154,13 @@ def _set_loader(root: Path, final: Path, programs: Sequence[str], progress: Prog
     libraries = ":".join(str(final / path.relative_to(root)) for path in library_folders(root))
     files = [str(root / program) for program in programs]
     _run([patchelf, "--set-interpreter", str(interpreter), *files], "patchelf failed", progress)
+    # A library with a run path of its own would be served from the host: it gets the bundle's.
+    for library in sorted(path for place in library_folders(root) for path in place.glob("lib*.so*")):
+        if (
+            not library.is_symlink()
+            and _run([patchelf, "--print-rpath", str(library)], "patchelf failed", progress).strip()
+        ):
+            files.append(str(library))
     _run([patchelf, "--force-rpath", "--set-rpath", libraries, *files], "patchelf failed", progress)
 
 
