@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from traffic import geo
+from traffic.data.jilin import build_tables
 from traffic.network import EXPRESSWAY, Network, NoSuchPlace, StakeUnreadable, parse_stake, stake_text
 from traffic.province_tables import model_province
 from traffic.units import BRIGADE, DETACHMENT, SQUADRON, Parent, TreeBroken, Unit, UnitTree, UnknownUnit
@@ -153,3 +154,9 @@ def test_a_stake_beyond_the_road_or_where_it_runs_with_another_has_no_place():
         network.point_at(2, 470_000)  # G12 between 长春东 and 长春北
     with pytest.raises(NoSuchPlace):
         network.place_of((125.0, 43.0), road_id=999)
+
+
+def test_the_committed_tables_are_what_the_hand_written_ones_make():
+    for name, rows in build_tables.tables().items():
+        made = [{column: str(value) for column, value in row.items()} for row in rows]
+        assert made == build_tables.read(name), name

@@ -347,8 +347,8 @@ def section_rows(gates: list[dict], junctions: set[str]) -> list[dict[str, objec
     return rows
 
 
-def main() -> None:
-    """Write all tables and say how large they are."""
+def tables() -> dict[str, list[dict[str, object]]]:
+    """Every made table by its file name."""
     names, roads, land = read("names.csv"), read("roads.csv"), Map()
     places = {row["name"]: (float(row["lon"]), float(row["lat"])) for row in read("places.csv")}
     uses = Counter(place for road in roads for place in set(road["places"].replace("|", " ").split()))
@@ -358,14 +358,18 @@ def main() -> None:
     found = stretches(roads, places)
     gates = gates_of(chosen_stakes(found, borders), land)
     units, parents = unit_rows(gates, names)
-    tables = {
+    return {
         "links.csv": link_rows(found, land),
         "units.csv": units,
         "unit_parents.csv": parents,
         "checkpoints.csv": checkpoint_rows(gates, borders),
         "sections.csv": section_rows(gates, {name for name, count in uses.items() if count > 1}),
     }
-    for name, rows in tables.items():
+
+
+def main() -> None:
+    """Write all tables and say how large they are."""
+    for name, rows in tables().items():
         write(name, rows)
         print(f"{name}: {len(rows)} rows")
 
