@@ -14,8 +14,8 @@ import psycopg
 import pytest
 import redis
 
-from tests.world import World, build
 from tests.browsers import browser_path
+from tests.world import World, build
 from traffic import database
 from traffic.clock import monotonic_s
 from traffic.embedded import Embedded
