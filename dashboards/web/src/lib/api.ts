@@ -5,6 +5,7 @@ import { SessionEnded, type Ticket } from './protocol';
 import type { Alert, Area, Me } from './types';
 
 const TIMEOUT_MS = 15_000;
+const LOCKED_S = 60; // how long to wait where the server doesn't say
 
 export class ApiError extends Error {
   constructor(
@@ -12,6 +13,8 @@ export class ApiError extends Error {
     readonly code: string,
     message: string,
     readonly field?: string,
+    readonly retryAfterS = LOCKED_S,
+    readonly reason?: string,
   ) {
     super(message);
   }
@@ -19,7 +22,7 @@ export class ApiError extends Error {
   /** What a person is told, in their language where the code is known. */
   get said(): string {
     const key = `error.${this.code}`;
-    return key in zh ? t(key as Word) : named('error.', 'other', { message: this.message });
+    return key in zh ? t(key as Word, { s: this.retryAfterS }) : named('error.', 'other', { message: this.message });
   }
 }
 
@@ -45,9 +48,10 @@ async function call<T>(method: string, path: string, body?: unknown): Promise<T>
     throw new ApiError(0, 'network', String(error));
   }
   if (response.ok) return content as T;
-  const told = (content as { error?: { code?: string; message?: string; field?: string } } | null)?.error;
+  const told = (content as { error?: { code?: string; message?: string; field?: string; reason?: string } } | null)?.error;
   const code = told?.code ?? (response.status >= 500 ? 'unavailable' : 'other');
-  throw new ApiError(response.status, code, told?.message ?? `HTTP ${response.status}`, told?.field);
+  const wait = Number(response.headers.get('Retry-After')) || undefined;
+  throw new ApiError(response.status, code, told?.message ?? `HTTP ${response.status}`, told?.field, wait, told?.reason);
 }
 
 /** Who is logged in, or null. */
@@ -76,7 +80,7 @@ export async function socketTicket(): Promise<Ticket> {
   try {
     return await call<Ticket>('POST', '/api/socket-ticket', {});
   } catch (error) {
-    if (error instanceof ApiError && (error.status === 401 || error.status === 403)) throw new SessionEnded();
+    if (error instanceof ApiError && error.status === 401) throw new SessionEnded();
     throw error;
   }
 }
@@ -85,10 +89,20 @@ export async function area(): Promise<Area> {
   return call('GET', '/api/map');
 }
 
-/** Alerts raised before that moment (microseconds), newest first. */
-export async function alertsBefore(raised_at: number, limit: number): Promise<Alert[]> {
-  const query = new URLSearchParams({ before: String(raised_at), limit: String(limit) });
-  return (await call<{ findings: Alert[] }>('GET', `/api/findings?${query}`)).findings;
+/** A page of older alerts, newest first; `next` is where the following page begins, null at the end. */
+export interface AlertPage {
+  findings: Alert[];
+  next: string | null;
+}
+
+/** Where the page after this alert begins. */
+export function placeAfter(alert: Alert): string {
+  return `${alert.raised_at}.${alert.id}`;
+}
+
+export async function alertsBefore(place: string | null, limit: number): Promise<AlertPage> {
+  const query = new URLSearchParams({ limit: String(limit), ...(place === null ? {} : { before: place }) });
+  return call('GET', `/api/findings?${query}`);
 }
 
 export interface Story {
@@ -106,7 +120,8 @@ export interface Refusal {
   id: number;
   received_at: number;
   door: number;
-  device: string | null;
+  device_code: string | null;
+  device_name: string | null;
   position: number;
   field: string;
   reason: string;
@@ -114,8 +129,13 @@ export interface Refusal {
   body: string;
 }
 
-export async function refusals(): Promise<Refusal[]> {
-  return (await call<{ quarantine: Refusal[] }>('GET', '/api/quarantine')).quarantine;
+export interface RefusalPage {
+  records: Refusal[];
+  next: number | null;
+}
+
+export async function refusals(before: number | null): Promise<RefusalPage> {
+  return call('GET', before === null ? '/api/quarantine' : `/api/quarantine?before=${before}`);
 }
 
 export async function retryRefusal(id: number, record: object): Promise<void> {

@@ -30,7 +30,7 @@ export function moment(us: number, nowMs: number): string {
 /** How long ago, in one unit where that is enough. */
 export function age(seconds: number): string {
   const s = Math.max(0, Math.floor(seconds));
-  if (s < 1) return t('age.now');
+  if (s < 2) return t('age.now');
   if (s < 60) return t('age.seconds', { n: s });
   if (s < 3600) return t('age.minutes', { n: Math.floor(s / 60) });
   if (s < FAR_S) return t('age.hours', { h: Math.floor(s / 3600), m: Math.floor((s % 3600) / 60) });

@@ -1,6 +1,6 @@
 /** What the screens know now: one store, fed by the protocol client, read by the components. */
 import { untrack } from 'svelte';
-import { alertsBefore, area, socketTicket } from './api';
+import { alertsBefore, area, placeAfter, socketTicket } from './api';
 import { clock } from './clock.svelte';
 import { LiveClient, type Link, type News, type Socket } from './protocol';
 import type { Alert, Area, Bounds, Checkpoint, Figures, Flow, Me, StoppedPart } from './types';
@@ -19,7 +19,7 @@ interface Stale {
 
 class Live {
   me = $state.raw<Me | null>(null);
-  ended = $state(false);
+  ended = $state<'no' | 'session' | 'refused'>('no');
 
   link = $state<Link>('connecting');
   private lostMs = $state<number | null>(null); // monotonic, of the first loss
@@ -35,11 +35,13 @@ class Live {
   flowVersion = $state(0);
 
   figures = $state.raw<Figures | null>(null);
+  private figuresMs = $state(0); // monotonic
   alerts = $state.raw<ReadonlyMap<string, Alert>>(new Map());
   alertsKnown = $state(false); // a snapshot came since log-in
   newSince = $state.raw<ReadonlyMap<string, number>>(new Map()); // id -> monotonic ms of arrival
   newest = $state.raw<Alert | null>(null); // what is spoken to a screen reader
   noOlder = $state(false);
+  private olderFrom: string | null = null;
   noted = $state.raw<ReadonlySet<string>>(new Set());
 
   selectedCheckpoint = $state<number | null>(null);
@@ -53,6 +55,12 @@ class Live {
     const heard = Math.max(0, clock.tickMs - this.heardMs) / 1000;
     if (this.stale === null || this.stale.parts.length === 0) return heard;
     return Math.max(heard, this.stale.age_s + Math.max(0, clock.tickMs - this.stale.heardMs) / 1000);
+  });
+
+  /** Age of the newest passage anywhere in the area; null where unknown. */
+  lagS = $derived.by<number | null>(() => {
+    const lag = this.figures?.lag_s ?? null;
+    return lag === null || this.dark ? null : lag + Math.max(0, clock.tickMs - this.figuresMs) / 1000;
   });
 
   /** Too old to be shown as knowledge: everything is grey. */
@@ -130,16 +138,21 @@ class Live {
 
   /** Add the page of alerts before the oldest that is here. */
   async loadOlder(): Promise<void> {
-    const oldest = Math.min(...[...this.alerts.values()].map((alert) => alert.raised_at));
-    const older = await alertsBefore(Number.isFinite(oldest) ? oldest : clock.exactMs() * 1000, OLDER_PAGE);
-    if (older.length < OLDER_PAGE) this.noOlder = true;
+    const page = await alertsBefore(this.olderFrom ?? this.oldest(), OLDER_PAGE);
+    this.olderFrom = page.next;
+    this.noOlder = page.next === null;
     const merged = new Map(this.alerts);
-    for (const alert of older) if (!merged.has(alert.id)) merged.set(alert.id, alert);
+    for (const alert of page.findings) if (!merged.has(alert.id)) merged.set(alert.id, alert);
     this.alerts = merged;
   }
 
+  private oldest(): string | null {
+    const raised = [...this.alerts.values()].sort((a, b) => a.raised_at - b.raised_at || (a.id < b.id ? -1 : 1))[0];
+    return raised ? placeAfter(raised) : null;
+  }
+
   private forget(): void {
-    this.ended = false;
+    this.ended = 'no';
     this.link = 'connecting';
     this.lostMs = this.lostAtMs = this.heardMs = null;
     this.stale = null;
@@ -152,6 +165,7 @@ class Live {
     this.newSince = new Map();
     this.newest = null;
     this.alertsKnown = this.noOlder = false;
+    this.olderFrom = null;
     this.selectedAlert = this.selectedCheckpoint = null;
   }
 
@@ -177,11 +191,12 @@ class Live {
         return;
       case 'figures':
         this.figures = news.figures;
+        this.figuresMs = performance.now();
         return;
       case 'alerts':
         return this.alerted(news.alerts, news.whole);
       case 'ended':
-        this.ended = true;
+        this.ended = news.refused ? 'refused' : 'session';
     }
   }
 
@@ -203,8 +218,12 @@ class Live {
       const kept = [...merged.values()].sort((a, b) => b.observed_at - a.observed_at).slice(0, ALERTS_KEPT_MAX);
       this.alerts = new Map(kept.map((alert) => [alert.id, alert]));
       this.noOlder = false;
+      this.olderFrom = null;
     } else this.alerts = merged;
-    if (whole) this.noOlder = false;
+    if (whole) {
+      this.noOlder = false;
+      this.olderFrom = null;
+    }
     if (this.alertsKnown) this.announce(news.filter((alert) => alert.state === 'active'));
     this.alertsKnown = true;
   }

@@ -11,7 +11,7 @@ export const TOPICS = ['roads', 'alerts', 'figures'] as const;
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 15_000;
 const STEADY_MS = 10_000; // a connection that held so long resets the back-off
-export const SILENCE_MAX_MS = 30_000; // the server pings more often; beyond it the connection is taken for dead
+export const SILENCE_MAX_MS = 25_000; // the server pings each 10 s; beyond it the connection is taken for dead
 const ALERTS_KNOWN_MAX = 20_000; // (id, revision) remembered against doubles; the oldest are forgotten
 
 const CLOSE_TICKET = 4401;
@@ -25,7 +25,7 @@ export type ServerFrame =
   | { type: 'snapshot' | 'delta'; topic: 'alerts'; seq: string; at: number; alerts: Alert[] }
   | { type: 'snapshot' | 'delta'; topic: 'figures'; seq: string; at: number; figures: Figures }
   | { type: 'stale'; age_s: number; parts: StoppedPart[] }
-  | { type: 'ping'; at: number }
+  | { type: 'ping'; at: number; seq?: string }
   | { type: 'error'; code: string; message: string };
 
 export type Link = 'connecting' | 'live' | 'lost';
@@ -39,7 +39,7 @@ export type News =
   | { kind: 'alerts'; whole: boolean; alerts: Alert[] }
   | { kind: 'figures'; at: number; figures: Figures }
   | { kind: 'stale'; age_s: number; parts: StoppedPart[] }
-  | { kind: 'ended' };
+  | { kind: 'ended'; refused: boolean }; // refused: tickets are not taken, though somebody is logged in
 
 export interface Ticket {
   ticket: string;
@@ -129,14 +129,12 @@ class Told {
 /**
  * One screen's connection. `start` once; `close` at log-out.
  *
- * The cursor is that of the alerts: flow and figures are sent whole after a drop, alerts must be neither lost nor doubled.
- * It trails by one frame, because several frames may carry the same `seq` and only one with another `seq` shows that all
- * of them are here. What is replayed twice for that is dropped by (id, revision).
+ * The cursor is that of the last frame: the server tells alerts before all else, so whoever has a frame with its `seq`
+ * has all alerts up to it. What comes twice all the same is dropped by (id, revision).
  */
 export class LiveClient {
   private socket: Socket | null = null;
   private cursor: string | null = null;
-  private arriving: string | null = null;
   private epoch: string | null = null;
   private viewport: Bounds | null = null;
   private told = new Told();
@@ -240,6 +238,7 @@ export class LiveClient {
         break;
       case 'ping':
         this.send({ type: 'pong' });
+        if (frame.seq && this.cursor !== null) this.cursor = frame.seq;
         this.options.tell({ kind: 'heard', at: frame.at });
         break;
       case 'stale':
@@ -274,21 +273,19 @@ export class LiveClient {
     } else if (frame.topic === 'figures') {
       this.options.tell({ kind: 'figures', at: frame.at, figures: frame.figures });
     } else if (whole) {
-      this.cursor = this.arriving = frame.seq;
       this.told.restart(frame.alerts);
       this.options.tell({ kind: 'alerts', whole, alerts: frame.alerts });
     } else {
-      if (this.arriving !== null && this.arriving !== frame.seq) this.cursor = this.arriving;
-      this.arriving = frame.seq;
       const alerts = this.told.fresh(frame.alerts);
       if (alerts.length > 0) this.options.tell({ kind: 'alerts', whole, alerts });
     }
+    this.cursor = frame.seq; // only now: what was told is here
   }
 
   private lose(code: number): void {
     this.drop();
     if (code === CLOSE_SESSION) return this.end();
-    if (code === CLOSE_TICKET && ++this.ticketsRefused >= TICKETS_REFUSED_MAX) return this.end();
+    if (code === CLOSE_TICKET && ++this.ticketsRefused >= TICKETS_REFUSED_MAX) return this.end(true);
     if (code === CLOSE_PROTOCOL) this.forgetPlace();
     this.retryLater();
   }
@@ -303,13 +300,13 @@ export class LiveClient {
     });
   }
 
-  private end(): void {
+  private end(refused = false): void {
     this.close();
-    this.options.tell({ kind: 'ended' });
+    this.options.tell({ kind: 'ended', refused });
   }
 
   private forgetPlace(): void {
-    this.cursor = this.arriving = null;
+    this.cursor = null;
   }
 
   /** Leave the present socket and its timers. */
@@ -317,7 +314,7 @@ export class LiveClient {
     this.generation += 1;
     for (const timer of ['retry', 'silence', 'steady'] as const) this.cancel(timer);
     const socket = this.socket;
-    this.socket = this.arriving = null;
+    this.socket = null;
     if (socket === null) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();

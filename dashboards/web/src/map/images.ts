@@ -14,8 +14,8 @@ export function unknownDot(radius: number): { picture: Picture; pixelRatio: numb
   const data = new Uint8ClampedArray(size * size * 4);
   const centre = size / 2;
   const outer = radius * RATIO;
-  const rim = 1.6 * RATIO;
-  const period = Math.max(5, 3.2 * RATIO);
+  const rim = outer * 0.24;
+  const period = outer * 0.6;
   for (let y = 0; y < size; y++)
     for (let x = 0; x < size; x++) {
       const distance = Math.hypot(x + 0.5 - centre, y + 0.5 - centre);

@@ -9,8 +9,9 @@ import { emptyStyle, FONTS, layers, type Source } from './style';
 
 setWorkerUrl(workerUrl); // the bundler doesn't emit the worker by itself, and without it the map stays blank
 
-const PADDING_REM = 2.2;
+const PADDING_REM = { top: 2.2, right: 2.2, bottom: 2.2, left: 4 }; // the buttons stand at the left
 const CLICK_REACH_PX = 8;
+const PATIENCE_MS = 3_000; // changes wait for the map to finish drawing, but no longer than this
 const CLICKABLE = ['alert-rings', 'dots', 'dots-quiet', 'dots-unknown'];
 
 export interface MapEvents {
@@ -26,7 +27,9 @@ export class ScreenMap {
   private scale: number;
   private language: Language;
   private ready = false;
+  private busy = true;
   private waiting = new Map<Source, GeoJSON.FeatureCollection>();
+  private impatient: ReturnType<typeof setTimeout> | undefined;
   private chosen = -1;
 
   constructor(container: HTMLElement, bounds: Bounds, language: Language, events: MapEvents) {
@@ -46,22 +49,36 @@ export class ScreenMap {
       renderWorldCopies: false,
       fadeDuration: calm() ? 0 : 150,
       localIdeographFontFamily: FONTS,
-      canvasContextAttributes: { antialias: true },
     });
     this.map.touchZoomRotate.disableRotation();
     this.map.keyboard.disableRotation();
     this.map.on('load', () => this.dress());
     this.map.on('moveend', () => events.moved(this.bounds()));
     this.map.on('idle', () => {
-      if (this.ready) events.idle();
+      if (!this.ready) return;
+      this.busy = false;
+      this.flush();
+      events.idle();
     });
     this.listen(events);
   }
 
-  /** Replace what a source shows; kept until the map is ready for it. */
+  /** Replace what a source shows. A slow machine gets the newest when it has drawn the last, never a backlog. */
   show(source: Source, data: GeoJSON.FeatureCollection): void {
-    if (!this.ready) this.waiting.set(source, data);
-    else void this.map.getSource<GeoJSONSource>(source)?.setData(data);
+    this.waiting.set(source, data);
+    if (!this.ready) return;
+    if (!this.busy) this.flush();
+    else this.impatient ??= setTimeout(() => this.flush(), PATIENCE_MS);
+  }
+
+  private flush(): void {
+    clearTimeout(this.impatient);
+    this.impatient = undefined;
+    for (const [source, data] of this.waiting) {
+      this.busy = true;
+      void this.map.getSource<GeoJSONSource>(source)?.setData(data);
+    }
+    this.waiting.clear();
   }
 
   choose(checkpoint: number | null): void {
@@ -100,6 +117,7 @@ export class ScreenMap {
   }
 
   remove(): void {
+    clearTimeout(this.impatient);
     this.map.remove();
   }
 
@@ -109,8 +127,7 @@ export class ScreenMap {
     this.drawUnknown();
     for (const layer of layers(this.language, this.scale)) this.map.addLayer(layer);
     this.ready = true;
-    for (const [source, data] of this.waiting) this.show(source, data);
-    this.waiting.clear();
+    this.flush();
     this.choose(this.chosen < 0 ? null : this.chosen);
   }
 
@@ -125,6 +142,8 @@ export class ScreenMap {
     this.drawUnknown();
     for (const layer of layers(this.language, this.scale)) {
       const all = layer as { id: string; layout?: Record<string, unknown>; paint?: Record<string, unknown> };
+      this.map.setLayerZoomRange(layer.id, layer.minzoom ?? 0, layer.maxzoom ?? 24);
+      if (layer.id === 'division-names' && 'filter' in layer) this.map.setFilter(layer.id, layer.filter);
       for (const [name, value] of Object.entries(all.layout ?? {})) this.map.setLayoutProperty(all.id, name as never, value as never);
       for (const [name, value] of Object.entries(all.paint ?? {})) this.map.setPaintProperty(all.id, name as never, value as never);
     }
@@ -154,8 +173,10 @@ export class ScreenMap {
     this.map.getCanvas().style.cursor = cursor;
   }
 
-  private padding(): number {
-    return PADDING_REM * 16 * this.scale;
+  private padding(): { top: number; right: number; bottom: number; left: number } {
+    const px = 16 * this.scale;
+    const { top, right, bottom, left } = PADDING_REM;
+    return { top: top * px, right: right * px, bottom: bottom * px, left: left * px };
   }
 }
 

@@ -53,10 +53,10 @@ export function emptyStyle(): StyleSpecification {
 }
 
 export function layers(language: Language, scale: number): LayerSpecification[] {
-  return [...land(language, scale), ...roads(scale), ...dots(language, scale), ...marks(scale)] as LayerSpecification[];
+  return [...land(scale), ...roads(scale), ...dots(scale), ...names(language, scale), ...marks(scale)] as LayerSpecification[];
 }
 
-function land(language: Language, scale: number): unknown[] {
+function land(scale: number): unknown[] {
   return [
     { id: 'area', type: 'fill', source: 'divisions', paint: { 'fill-color': COLOURS.area, 'fill-antialias': false } },
     {
@@ -72,22 +72,6 @@ function land(language: Language, scale: number): unknown[] {
       source: 'divisions',
       filter: ['<', ['get', 'level'], 3],
       paint: { 'line-color': COLOURS.areaLine, 'line-width': 1.6 * scale },
-    },
-    {
-      id: 'division-names',
-      type: 'symbol',
-      source: 'division-names',
-      filter: ['any', ['==', ['get', 'level'], 2], ['all', ['==', ['get', 'level'], 3], ['>=', ['zoom'], 7.4]]],
-      layout: {
-        'text-field': ['get', language === 'zh' ? 'name' : 'name_en'],
-        'text-font': TEXT,
-        'text-size': ['match', ['get', 'level'], 2, 15 * scale, 12 * scale],
-        'text-letter-spacing': 0.08,
-        'symbol-sort-key': ['get', 'level'],
-        'text-padding': 4 * scale,
-        'text-max-width': 9,
-      },
-      paint: { 'text-color': COLOURS.name, 'text-halo-color': COLOURS.area, 'text-halo-width': 1.4 * scale },
     },
   ];
 }
@@ -117,8 +101,7 @@ function roads(scale: number): unknown[] {
   ];
 }
 
-function dots(language: Language, scale: number): unknown[] {
-  const near = ['>=', ['zoom'], 10];
+function dots(scale: number): unknown[] {
   return [
     {
       id: 'dots-unknown',
@@ -165,29 +148,51 @@ function dots(language: Language, scale: number): unknown[] {
         'circle-stroke-width': 2 * scale,
       },
     },
+  ];
+}
+
+/** Names and numbers; what stands later here takes its place first. */
+function names(language: Language, scale: number): unknown[] {
+  const shift = Math.log2(scale); // a larger interface has room for names only at a closer look
+  return [
+    {
+      id: 'dot-names',
+      type: 'symbol',
+      source: 'checkpoints',
+      minzoom: 10 + shift,
+      layout: {
+        'text-field': ['get', language === 'zh' ? 'name' : 'name_en'],
+        'text-font': TEXT,
+        'text-size': 12 * scale,
+        'text-anchor': 'top',
+        'text-offset': [0, 1.1],
+        'text-max-width': 12,
+      },
+      paint: { 'text-color': '#b4c3d1', 'text-halo-color': COLOURS.ground, 'text-halo-width': 1.6 * scale },
+    },
     {
       id: 'road-codes',
       type: 'symbol',
       source: 'roads',
       layout: {
         'symbol-placement': 'line',
-        'symbol-spacing': 260 * scale,
+        'symbol-spacing': 320 * scale,
         'text-field': ['get', 'code'],
         'text-font': BOLD,
-        'text-size': 10.5 * scale,
+        'text-size': ['interpolate', ['linear'], ['zoom'], 6, 9 * scale, 9, 11.5 * scale],
         'text-rotation-alignment': 'viewport',
         'icon-rotation-alignment': 'viewport',
         'icon-image': ['match', ['get', 'kind'], 'expressway', 'shield-expressway', 'shield-trunk'],
         'icon-text-fit': 'both',
         'icon-text-fit-padding': [1, 3, 1, 3],
       },
-      paint: { 'text-color': '#dfe9f0' },
+      paint: { 'text-color': '#d3dfe8', 'icon-opacity': 0.9 },
     },
     {
       id: 'dot-flow',
       type: 'symbol',
       source: 'checkpoints',
-      minzoom: 7.6,
+      minzoom: 7.5 + shift,
       filter: ['!=', ['get', 'label'], ''],
       layout: {
         'text-field': ['get', 'label'],
@@ -201,19 +206,20 @@ function dots(language: Language, scale: number): unknown[] {
       paint: { 'text-color': COLOURS.text, 'text-halo-color': COLOURS.ground, 'text-halo-width': 1.8 * scale },
     },
     {
-      id: 'dot-names',
+      id: 'division-names',
       type: 'symbol',
-      source: 'checkpoints',
-      filter: near,
+      source: 'division-names',
+      filter: ['any', ['==', ['get', 'level'], 2], ['all', ['==', ['get', 'level'], 3], ['>=', ['zoom'], 7.4 + shift]]],
       layout: {
         'text-field': ['get', language === 'zh' ? 'name' : 'name_en'],
         'text-font': TEXT,
-        'text-size': 12 * scale,
-        'text-anchor': 'top',
-        'text-offset': [0, 1.1],
-        'text-max-width': 12,
+        'text-size': ['match', ['get', 'level'], 2, 15 * scale, 12 * scale],
+        'text-letter-spacing': 0.08,
+        'symbol-sort-key': ['get', 'level'],
+        'text-padding': 2 * scale,
+        'text-max-width': 9,
       },
-      paint: { 'text-color': '#b4c3d1', 'text-halo-color': COLOURS.ground, 'text-halo-width': 1.6 * scale },
+      paint: { 'text-color': COLOURS.name, 'text-halo-color': COLOURS.area, 'text-halo-width': 1.8 * scale },
     },
   ];
 }
