@@ -190,7 +190,6 @@ class Worker:
                 source = restore(
                     connection, self.reader, self.state, own, self.settings.partitions, now_us=self.clock.now_us()
                 )
-                self.state.clear_dirty(logicals_of(own.id, self.settings.partitions))
                 self.held[own.id] = own
                 self.due.pop("settle", None)  # is the bus where the database says? Before that nothing is opened
                 log.info("partition taken", partition=own.id, epoch=own.epoch, offset=own.offset, state_from=source)

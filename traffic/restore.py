@@ -36,6 +36,7 @@ def restore(
         rows = connection.execute(SQL["snapshot_read"], {"logicals": logicals}).fetchall()
         for logical, body in rows:
             state.load(logical, body)
+        state.clear_dirty(logicals)  # what the replay adds is in no page yet
         if own.snapshot[0] == own.generation and _replay(reader, state, own):
             return "snapshot"
         log.info("rebuild", partition=own.id, why="the bus no longer holds what follows the snapshot")
@@ -43,6 +44,7 @@ def restore(
         log.warning("rebuild", partition=own.id, why=str(error))
     state.drop(logicals)
     _rebuild(connection, state, logicals, now_us=now_us)
+    state.mark_dirty(logicals)  # also pages that are empty now: another one stands in their place
     return "tables"
 
 

@@ -7,7 +7,7 @@ what must hold in the end; all these are pure. The rest starts an instance of it
 import json
 from collections.abc import Callable
 
-from dashboards.chaos.trial import trial
+from dashboards.chaos.conduct import trial
 from traffic.settings import load_settings
 
 __all__ = ["run", "trial"]

@@ -236,6 +236,10 @@ class VehicleState:
         """Logical partitions that changed since they were last marked clean."""
         return set(np.flatnonzero(self._dirty).tolist())
 
+    def mark_dirty(self, logicals: Iterable[int]) -> None:
+        """These pages must be written, whatever stands in their place."""
+        self._dirty[list(logicals)] = True
+
     def clear_dirty(self, logicals: Iterable[int]) -> None:
         """These pages have been written (or just been read)."""
         self._dirty[list(logicals)] = False
