@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import psycopg
-from psycopg.types.json import Jsonb
 
 from traffic import findings, store
 from traffic.collect import Gap, Place, Work
@@ -150,17 +150,20 @@ def _log_batches(connection: psycopg.Connection, book: Book, work: Work) -> None
 
 def _grouped(rows: np.ndarray, width_us: int) -> tuple[np.ndarray, ...]:
     """Passages by checkpoint, direction and stretch of event time: keys, then count, measured and sum of speeds."""
-    keys = np.empty(len(rows), [("checkpoint", "<i8"), ("start", "<i8"), ("direction", "<i8")])
-    keys["checkpoint"], keys["direction"] = rows["checkpoint"], rows["direction"]
-    keys["start"] = rows["observed_at"] // width_us * width_us
-    unique, inverse = np.unique(keys, return_inverse=True)
+    start = rows["observed_at"] // width_us
+    # One number a passage sorts many times faster than three: 32 bits of checkpoint, 2 of direction.
+    packed = (start - start.min()) << 34 | rows["checkpoint"].astype(np.int64) << 2 | rows["direction"]
+    _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
+    keys = np.empty(len(first), [("checkpoint", "<i8"), ("start", "<i8"), ("direction", "<i8")])
+    keys["checkpoint"], keys["direction"] = rows["checkpoint"][first], rows["direction"][first]
+    keys["start"] = start[first] * width_us
     has_speed = ~np.isnan(rows["speed_kmh"])
     speeds = np.where(has_speed, rows["speed_kmh"], 0.0)
     return (
-        unique,
-        np.bincount(inverse, minlength=len(unique)),
-        np.bincount(inverse, has_speed, minlength=len(unique)).astype(np.int64),
-        np.bincount(inverse, speeds, minlength=len(unique)),
+        keys,
+        np.bincount(inverse, minlength=len(keys)),
+        np.bincount(inverse, has_speed, minlength=len(keys)).astype(np.int64),
+        np.bincount(inverse, speeds, minlength=len(keys)),
     )
 
 
@@ -192,16 +195,17 @@ def _roll_up(connection: psycopg.Connection, rows: np.ndarray, *, slot: int, sig
 
 def flow_rows(rows: np.ndarray, book: Book, *, slot: int, now_us: int) -> list[FeedRow]:
     """The batch's passages as increments of flow, one feed row for each unit that owns checkpoints among them."""
-    recent = rows[rows["observed_at"] > now_us - FLOW_AGE_MAX_US]
+    is_recent = rows["observed_at"] > now_us - FLOW_AGE_MAX_US
+    recent = rows if is_recent.all() else rows[is_recent]
     if not len(recent):
         return []
     keys, count, measured, sums = _grouped(recent, BUCKET_US)
     by_owner: dict[int, list] = defaultdict(list)
+    for key, *figures in zip(keys.tolist(), count.tolist(), measured.tolist(), sums.round(1).tolist(), strict=True):
+        by_owner[book.owner_of_checkpoint.get(key[0], book.top_unit)].append([*key, *figures])
     units: dict[int, set[int]] = defaultdict(set)
-    for key, *figures in zip(keys.tolist(), count.tolist(), measured.tolist(), sums.tolist(), strict=True):
-        checkpoint, start, direction = key
+    for checkpoint in np.unique(keys["checkpoint"]).tolist():
         owner = book.owner_of_checkpoint.get(checkpoint, book.top_unit)
-        by_owner[owner].append([checkpoint, start, direction, *figures])
         units[owner] |= book.traffic_of_checkpoint.get(checkpoint, frozenset({book.top_unit}))
     return [
         FeedRow(
@@ -276,24 +280,29 @@ def write_feed(
     if not rows:
         return {}
     moved: dict[int, int] = {}
-    values = []
+    seqs = []
     for row in rows:
-        seq = moved[row.partition] = moved.get(row.partition, held[row.partition].feed_seq) + 1
-        values.append(
-            {
-                "partition": row.partition,
-                "seq": seq,
-                "at": when(now_us),
-                "topic": row.topic,
-                "kind": row.kind,
-                "key": row.key,
-                "audience": sorted(row.units),
-                "visibility": row.visibility,
-                "addressees": sorted(row.addressees),
-                "body": Jsonb(row.body),
-            }
-        )
-    with connection.cursor() as cursor:
-        cursor.executemany(SQL["feed_write"], values)
+        moved[row.partition] = moved.get(row.partition, held[row.partition].feed_seq) + 1
+        seqs.append(moved[row.partition])
+    connection.execute(
+        SQL["feed_write"],
+        {
+            "at": when(now_us),
+            "partitions": [row.partition for row in rows],
+            "seqs": seqs,
+            "topics": [row.topic for row in rows],
+            "kinds": [row.kind for row in rows],
+            "keys": [row.key for row in rows],
+            "audiences": [_int_array(row.units) for row in rows],
+            "visibilities": [row.visibility for row in rows],
+            "addressees": [_int_array(row.addressees) for row in rows],
+            "bodies": [msgspec.json.encode(row.body).decode() for row in rows],
+        },
+    )
     connection.execute(SQL["feed_moved"], {"ids": list(moved), "seqs": list(moved.values())})
     return moved
+
+
+def _int_array(numbers: Iterable[int]) -> str:
+    """An int[] as PostgreSQL writes it."""
+    return f"{{{','.join(map(str, sorted(numbers)))}}}"

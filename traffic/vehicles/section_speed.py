@@ -116,14 +116,19 @@ class Sections:
         many = self._many[at]
         within = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
         section = self._of_checkpoint[np.repeat(self._first[at], many) + within]
-        pairs = np.unique(np.repeat(row, many) * len(self.sections) + section)
+        pairs = np.sort(np.repeat(row, many) * len(self.sections) + section)
+        pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)]]
         return pairs // max(1, len(self.sections)), pairs % max(1, len(self.sections))
 
     def _judge_pairs(self, histories: Histories, vehicle: np.ndarray, section: np.ndarray) -> list[Judgement]:
-        seen, valid, fresh = histories.observations, histories.valid[vehicle], histories.fresh[vehicle]
-        checkpoint, observed_at = seen["checkpoint"][vehicle], seen["observed_at"][vehicle]
+        seen, valid = histories.observations, histories.valid[vehicle]
+        checkpoint = seen["checkpoint"][vehicle]
         is_entry = valid & (checkpoint == self._from[section, None])
         is_exit = valid & (checkpoint == self._to[section, None])
+        complete = np.flatnonzero(is_entry.any(axis=1) & is_exit.any(axis=1))  # few: the others can say nothing
+        vehicle, section = vehicle[complete], section[complete]
+        is_entry, is_exit = is_entry[complete], is_exit[complete]
+        fresh, observed_at = histories.fresh[vehicle], seen["observed_at"][vehicle]
         now = self._entry_of_exit(is_entry, is_exit, observed_at, section)
         before = self._entry_of_exit(is_entry & ~fresh, is_exit & ~fresh, observed_at, section)
         said = []
