@@ -218,12 +218,12 @@ def free_port() -> int:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far; 0 when it has ended."""
+    """CPU seconds of a process so far and of its children that have ended; 0 when it has ended itself."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) * CPU_TICK_S
+    return sum(map(int, fields[11:15])) * CPU_TICK_S
 
 
 def _last_line(log: Path) -> str:
