@@ -1,0 +1,90 @@
+"""The real processes behind a screen: doors, worker and API, each killed, paused or started again by a test."""
+
+import os
+import signal
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+
+from dashboards import checks
+from dashboards.children import Child, Part
+from tests.conftest import wait_until
+from tests.world import World
+from traffic.settings import Settings
+
+NAMES = ("doors", "worker", "api")
+
+
+class House:
+    """One instance on this machine. `start` waits until a record can be posted and a screen be opened."""
+
+    def __init__(self, settings: Settings, world: World, logs: Path) -> None:
+        self.settings = settings
+        self.world = world
+        environment = checks.environment(settings.model_copy(update={"log_level": "warning"}), os.environ)
+        health = {
+            "doors": f"http://{settings.host}:{settings.door_port}/healthz",
+            "worker": None,
+            "api": f"http://{settings.host}:{settings.port}/readyz",
+        }
+        self._children = {
+            name: Child(
+                part=Part(name=name, command=Part.command_of(name), health=health[name]),
+                log=logs / f"{name}.log",
+                environment=environment,
+                say=print,
+            )
+            for name in NAMES
+        }
+        self._http = httpx.Client(trust_env=False, timeout=10)
+
+    @property
+    def address(self) -> str:
+        """What a person types into the browser."""
+        return f"http://{self.settings.host}:{self.settings.port}/"
+
+    def start(self, *names: str) -> None:
+        """Start these parts (all of them where none is named) and wait until they serve."""
+        for name in names or NAMES:
+            self._children[name].start()
+        for name in names or NAMES:
+            wait_until(self._children[name].answers, 60, f"{name} serving")
+
+    def kill(self, name: str) -> None:
+        """End a part as a power cut would."""
+        process = self._children[name].process
+        assert process is not None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self, name: str) -> None:
+        """Ask a part to end, and wait for it."""
+        child = self._children[name]
+        child.ask_stop()
+        child.wait_stopped()
+
+    def close(self) -> None:
+        """End everything."""
+        for name in NAMES:
+            self._children[name].ask_stop()
+        for name in NAMES:
+            self._children[name].wait_stopped()
+        self._http.close()
+
+    def now(self) -> datetime:
+        """The time as this instance has it."""
+        return self.settings.clock.now()
+
+    def seen(self, gate: int, plate: str, *, ago_s: float = 0, **fields: object) -> None:
+        """A vehicle passes a gate of the test road: posted at the native door until it is taken."""
+        record = self.world.native_record(gate, self.now() - timedelta(seconds=ago_s), plate, **fields)
+        wait_until(lambda: self.post(record).status_code == 200, 30, f"the passage of {plate} being taken")
+
+    def post(self, record: dict[str, object]) -> httpx.Response:
+        """One attempt to hand in a record."""
+        return self._http.post(
+            f"http://{self.settings.host}:{self.settings.door_port}/api/passages",
+            json=[record],
+            headers={"Authorization": f"Bearer {self.world.native_key}"},
+        )
