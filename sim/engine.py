@@ -53,12 +53,16 @@ class Engine:
             self._sumo.vehicletype.setAccel(name, kind["accel_ms2"])
 
     def add(self, vehicle: dict[str, Any]) -> bool:
-        """Put a vehicle on its first edge at `position_m`; False when its route has a gap or its place is nonsense."""
-        name, route = vehicle["id"], vehicle["route"]
+        """Put a vehicle on its first edge at `position_m`; False when its route has a gap or its place is nonsense.
+
+        With `arrival_m` it leaves there on its last edge instead of at the end.
+        """
+        name, route, arrival_m = vehicle["id"], vehicle["route"], vehicle.get("arrival_m")
         try:
             self._sumo.vehicle.add(
                 name, f"r{route[0]}", typeID=vehicle["type"], depart="now",
                 departLane="best", departPos=f"{vehicle['position_m']:.1f}", departSpeed="max",
+                arrivalPos="max" if arrival_m is None else f"{arrival_m:.1f}",
             )  # fmt: skip
             self._sumo.vehicle.setSpeedFactor(name, vehicle["speed_factor"])
             self._sumo.vehicle.setRoute(name, route)

@@ -17,30 +17,17 @@ from tempfile import mkdtemp
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
+from sim.loops import Loop, loops_of
 from traffic.errors import TrafficError
 from traffic.geo import EARTH_RADIUS_M, Point
 from traffic.network import Checkpoint, Link
 
 FORMAT = 3  # of what is built; a change makes older cached networks unused
 NETCONVERT_S_MAX = 120
-LOOP_MARGIN_M = 1.0  # a loop stands on its lane, never on the very end
 
 
 class NetworkNotBuilt(TrafficError):
     """netconvert refused the rows or cannot be run; the sentence holds its own first complaint."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loop:
-    """One lane of a checkpoint in one direction; lane 1 is the one beside the median (SUMO's leftmost)."""
-
-    id: str
-    checkpoint: int
-    direction: int
-    lane: int
-    edge: str
-    sumo_lane: int
-    position_m: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,30 +57,6 @@ def build(links: Sequence[Link], checkpoints: Sequence[Checkpoint], *, cache: Pa
     return Built(
         network=folder / "net.xml", loops_file=folder / "loops.xml", loops=loops, after=_connections(folder / "net.xml")
     )
-
-
-def loops_of(links: Sequence[Link], checkpoints: Iterable[Checkpoint]) -> list[Loop]:
-    """Induction loops of all checkpoints: on each lane of each direction that has a link at the stake."""
-    found = []
-    for gate in checkpoints:
-        for link in (link for link in links if link.road_id == gate.road_id):
-            low, high = sorted((link.from_stake_m, link.to_stake_m))
-            if not low <= gate.stake_m < high:
-                continue
-            position = abs(gate.stake_m - link.from_stake_m) * link.length_m / (high - low)
-            for lane in range(1, link.lanes + 1):
-                found.append(
-                    Loop(
-                        id=f"{gate.id}-{link.direction}-{lane}",
-                        checkpoint=gate.id,
-                        direction=link.direction,
-                        lane=lane,
-                        edge=str(link.id),
-                        sumo_lane=link.lanes - lane,
-                        position_m=min(max(position, LOOP_MARGIN_M), link.length_m - LOOP_MARGIN_M),
-                    )
-                )
-    return found
 
 
 def node_of(point: Point) -> str:

@@ -3,12 +3,14 @@
 Decisions only, by a seeded generator: which trip a vehicle makes, and what follows when one has ended. Pure.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sim.netbuild import Loop
+from sim.beats import Beat, Run
+from sim.loops import Loop
 from sim.roads import Roads
 from sim.vehicles import KIND_OF_ID, KINDS, Maker, Vehicle
 from traffic.network import Section
@@ -17,22 +19,41 @@ TRIP_M_MIN, TRIP_M_MAX = 40_000, 500_000
 TRIES_MAX = 30
 RENEWED_SHARE = 0.5  # of those who arrive: the vehicle leaves the roads and another one comes
 FIRST_WATCHED_S, WATCHED_EVERY_S = 8.0, 18.0  # when the watched vehicles come to their first checkpoints
-SPEEDER_EVERY_S = 60.0
-SPEEDER_AHEAD_M = 300.0  # how far before its section a speeder appears
+KEEPER_FIRST_S, KEEPER_EVERY_S = 10.0, 45.0  # the same for those who keep to the roads of one unit, for each unit
+SPEEDER_EVERY_S = 45.0
+SPEEDER_AHEAD_M = 150.0  # how far before its section a speeder appears
 SHORT_SECTION_M = 8_000
 SPEEDER_FACTOR = (1.2, 1.55)
 DENSE = 1 / 16_000  # checkpoints per metre, where watched vehicles keep to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grounds:
+    """Where people stay. `local`: the beats of a share of the ordinary vehicles.
+
+    `keepers`: plate of a watched vehicle -> (name of a ground, its beats); the others roam.
+    """
+
+    local: Sequence[Beat] = ()
+    local_share: float = 0.0
+    keepers: Mapping[str, tuple[str, Sequence[Beat]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trip:
-    """One run through the network; `id` is never used twice. `role`: ordinary, watched or speeder."""
+    """One run through the network; `id` is never used twice. `role`: ordinary, watched or speeder.
+
+    On a `beat` it ends at `arrival_m` of its last edge, and `way` says which one it drives.
+    """
 
     id: str
     vehicle: Vehicle
     route: tuple[str, ...]
     position_m: float
     role: str = "ordinary"
+    arrival_m: float | None = None
+    beat: Beat | None = None
+    way: int = 0
 
     def command(self) -> dict[str, object]:
         """What the engine is told."""
@@ -41,6 +62,7 @@ class Trip:
             "type": self.vehicle.kind,
             "route": list(self.route),
             "position_m": self.position_m,
+            "arrival_m": self.arrival_m,
             "speed_factor": self.vehicle.speed_factor,
         }
 
@@ -49,12 +71,14 @@ class Population:
     """Trips under way. `loops`: places of all checkpoints, from which the dense part of the network is told."""
 
     def __init__(
-        self, roads: Roads, loops: Sequence[Loop], *, size: int, watched: Sequence[Vehicle], seed: int
-    ) -> None:
+        self, roads: Roads, loops: Sequence[Loop], *, size: int, watched: Sequence[Vehicle], seed: int,
+        grounds: Grounds | None = None,
+    ) -> None:  # fmt: skip
         self._roads = roads
         self._random = np.random.default_rng(seed)
         self._maker = Maker(self._random, [vehicle.plate for vehicle in watched])
         self._watched = watched
+        self._grounds = grounds or Grounds()
         self._size = size
         self._loops = loops
         self._edges = sorted(roads.edges)
@@ -68,29 +92,42 @@ class Population:
         self.trips: dict[str, Trip] = {}
 
     def begin(self) -> list[Trip]:
-        """The ordinary vehicles, all over the network."""
-        return [self._ordinary(self._maker.any()) for _ in range(self._size)]
+        """The ordinary vehicles: some on their beats, the others all over the network."""
+        local = round(self._size * self._grounds.local_share) if self._grounds.local else 0
+        at_home = [self._local(self._maker.any(), number) for number in range(local)]
+        return at_home + [self._ordinary(self._maker.any()) for _ in range(self._size - local)]
 
     def watched(self) -> list[Trip]:
         """The watched vehicles, each a bit upstream of a checkpoint, so that they come to it one after the other."""
+        of_ground = Counter(ground for ground, _ in self._grounds.keepers.values())
+        gone: Counter[str] = Counter()
         trips = []
-        for number, vehicle in enumerate(self._watched):
-            ahead_s = FIRST_WATCHED_S + number * WATCHED_EVERY_S
-            trips.append(self._upstream(vehicle, ahead_s))
+        for vehicle in self._watched:
+            ground, beats = self._grounds.keepers.get(vehicle.plate, ("", ()))
+            number = gone[ground]
+            gone[ground] += 1
+            if beats:
+                trips.append(self._keeper(vehicle, beats, number / of_ground[ground], number))
+            else:
+                trips.append(self._upstream(vehicle, FIRST_WATCHED_S + number * WATCHED_EVERY_S))
         return trips
 
-    def speeders(self, now_s: float, sections: Sequence[Section]) -> list[Trip]:
-        """Those who are due (simulated time): two at first, then one at a time, each through a short section."""
+    def speeders(self, now_s: float, sections: Sequence[Section], near: Sequence[Section] = ()) -> list[Trip]:
+        """Those who are due (simulated time): two at first, then one at a time, each through a short section.
+
+        Every second one through one of those that are `near`, the first among them.
+        """
         if now_s < self._speeder_due_s:
             return []
-        short = [section for section in sections if section.length_m <= SHORT_SECTION_M]
-        first = self._speeder_due_s == 0.0
+        first = self._sections_gone == 0
         self._speeder_due_s = now_s + SPEEDER_EVERY_S
         trips = []
         for _ in range(2 if first else 1):
+            place, is_far = divmod(self._sections_gone, 2)
+            short = [part for part in (sections if is_far or not near else near) if part.length_m <= SHORT_SECTION_M]
             if short:
-                trips += self._speeder(short[self._sections_gone * 5 % len(short)])
-                self._sections_gone += 1
+                trips += self._speeder(short[place * (5 if is_far else 1) % len(short)])
+            self._sections_gone += 1
         return trips
 
     def ended(self, names: Sequence[str]) -> list[Trip]:
@@ -101,13 +138,13 @@ class Population:
             if trip is None:
                 continue
             if trip.role == "watched":
-                trips.append(self._onward(trip, self._dense))
+                trips.append(self._next(trip, self._dense))
             elif trip.role == "ordinary" and self._random.random() >= RENEWED_SHARE:
-                trips.append(self._onward(trip, self._edges))
+                trips.append(self._next(trip, self._edges))
             else:
                 self._maker.release(trip.vehicle.plate)
                 if trip.role == "ordinary":
-                    trips.append(self._onward(replace(trip, vehicle=self._maker.any()), self._edges))
+                    trips.append(self._next(replace(trip, vehicle=self._maker.any()), self._edges))
         return trips
 
     def refused(self, names: Sequence[str]) -> list[Trip]:
@@ -127,6 +164,31 @@ class Population:
             if route:
                 position_m = float(self._random.uniform(0.0, self._roads.edges[origin].length_m - 20.0))
                 return self._keep(vehicle, route, position_m, role)
+
+    def _local(self, vehicle: Vehicle, number: int) -> Trip:
+        """Anywhere on one of the local beats, which are filled evenly."""
+        beat = self._grounds.local[number % len(self._grounds.local)]
+        place_m = float(self._random.uniform(0.0, 2 * beat.length_m))
+        return self._on_beat(vehicle, beat, beat.run_from(place_m, self._roads), "ordinary")
+
+    def _keeper(self, vehicle: Vehicle, beats: Sequence[Beat], share: float, number: int) -> Trip:
+        """A watched vehicle on its ground; `share` (of the ground) and `number` say where and when it is seen first."""
+        beat = beats[int(share * len(beats))]
+        gate_m = beat.gates[int(share * len(beat.gates))]
+        speed_kmh = min(beat.limit_kmh * vehicle.speed_factor, KIND_OF_ID[vehicle.kind].speed_kmh_max)
+        ahead_m = (KEEPER_FIRST_S + number * KEEPER_EVERY_S) * speed_kmh / 3.6
+        return self._on_beat(vehicle, beat, beat.run_from(gate_m - ahead_m, self._roads), "watched")
+
+    def _on_beat(self, vehicle: Vehicle, beat: Beat, run: Run, role: str) -> Trip:
+        trip = self._keep(vehicle, run.route, run.position_m, role)
+        self.trips[trip.id] = trip = replace(trip, arrival_m=run.arrival_m, beat=beat, way=run.way)
+        return trip
+
+    def _next(self, trip: Trip, targets: Sequence[str]) -> Trip:
+        """Who has a beat turns round at its end, the others go on to somewhere else."""
+        if trip.beat is None:
+            return self._onward(trip, targets)
+        return self._on_beat(trip.vehicle, trip.beat, trip.beat.back_from(trip.way, self._roads), trip.role)
 
     def _onward(self, trip: Trip, targets: Sequence[str]) -> Trip:
         """From where it stopped; at the province's border it turns round and comes back."""

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from sim.vehicles import BLUE, Vehicle
-from traffic.clock import SHANGHAI
 from traffic.network import STAKES_INCREASE, Checkpoint
+from traffic.zone import SHANGHAI
 
 # Shares of readings; the norm asks for 90 % right by day, good cameras do better.
 UNREADABLE_SHARE, MISREAD_SHARE, CLASS_UNKNOWN_SHARE, NO_SPEED_SHARE, COLOR_WRONG_SHARE = 0.01, 0.012, 0.01, 0.02, 0.06
@@ -33,7 +33,7 @@ class Camera:
 
     def __init__(self, random: np.random.Generator) -> None:
         self._random = random
-        self._serial = 0
+        self._serial = int(random.integers(0, 100_000))  # of another start, even in the same second, others
 
     def record(self, crossing: Crossing, vehicle: Vehicle, gate: Checkpoint) -> dict[str, object]:
         """The MotorVehicle object of a crossing; PassTime in whole seconds of Beijing time, as the norm has it."""

@@ -13,17 +13,19 @@ import httpx
 import numpy as np
 import structlog
 
+from sim.beats import Beat, beats_past, local_beats
 from sim.engine_process import EngineProcess, Stretch
 from sim.netbuild import Built, build
 from sim.platform import TIMEOUT_S, Platform
-from sim.population import Population, Trip
+from sim.population import Grounds, Population, Trip
 from sim.roads import Roads
 from sim.sightings import Camera, Crossing
 from sim.truth import TruthFile
 from sim.vehicles import KINDS, Vehicle
 from traffic.clock import monotonic_s
-from traffic.demonstration import demo_file, watch_rows
+from traffic.demonstration import LIVELY_DETACHMENT, LIVELY_SQUADRON, demo_file, watch_rows
 from traffic.errors import SettingsError, TrafficError
+from traffic.network import Checkpoint
 from traffic.plates import fold
 from traffic.province_tables import Province, model_province
 from traffic.settings import Settings
@@ -31,9 +33,11 @@ from traffic.units import DETACHMENT, UnitTree
 
 VEHICLES = 1_500
 SEED = 20_240_601
+LOCAL_SHARE = 0.15  # of them stay about the checkpoints of a demonstration's detachment
 WARM_UP_STEPS = 60  # until everyone drives; the cameras look from then on
 STEPS_AT_ONCE_MAX = 20
-BEHIND_S_MAX = 120.0  # a machine that slept so long does not replay what it missed
+LOOK_BACK_S = 150.0  # so much the cameras have stored when the platforms come up, as real ones do
+BEHIND_S_MAX = 300.0  # a machine that slept so long does not replay what it missed
 REPORT_EVERY_S = 60.0
 
 log = structlog.get_logger(__name__)
@@ -105,6 +109,26 @@ def watched_vehicles() -> list[Vehicle]:
     return found
 
 
+def gates_of(province: Province, tree: UnitTree, unit: int) -> list[Checkpoint]:
+    """The checkpoints of a unit and all below it."""
+    below = tree.subtree(unit)
+    return [gate for gate in province.checkpoints if gate.unit_id in below]
+
+
+def grounds(province: Province, tree: UnitTree, roads: Roads) -> Grounds:
+    """Who stays where in the demonstration, so that each of its logins has something to see."""
+
+    def kept_to(unit: str) -> tuple[str, list[Beat]]:
+        return unit, beats_past(province.links, gates_of(province, tree, int(unit)), roads)
+
+    units = {row["keeps_to"]: kept_to(row["keeps_to"]) for row in watch_rows() if row["keeps_to"]}
+    return Grounds(
+        local=local_beats(province.links, gates_of(province, tree, LIVELY_DETACHMENT), roads),
+        local_share=LOCAL_SHARE,
+        keepers={fold(row["plate"]): units[row["keeps_to"]] for row in watch_rows() if row["keeps_to"]},
+    )
+
+
 def _fits(plate_class: int, vehicle_classes: Sequence[str], row: dict[str, str]) -> bool:
     return plate_class == int(row["plate_class"]) and vehicle_classes[0][0] == row["vehicle_class"][0]
 
@@ -118,11 +142,16 @@ class World:
         self._built: Built = build(province.links, province.checkpoints, cache=settings.data_dir / "sumo")
         self._roads = Roads(province.links, self._built.after)
         loops = list(self._built.loops.values())
-        self._people = Population(self._roads, loops, size=vehicles, watched=watched_vehicles(), seed=SEED)
+        tree = UnitTree(province.units, province.parents, at=self._clock.now())
+        self._people = Population(
+            self._roads, loops, size=vehicles, watched=watched_vehicles(), seed=SEED,
+            grounds=grounds(province, tree, self._roads),
+        )  # fmt: skip
+        own = {gate.id for gate in gates_of(province, tree, LIVELY_SQUADRON)}
+        self._near = [part for part in province.sections if {part.from_checkpoint, part.to_checkpoint} <= own]
         self._camera = Camera(np.random.default_rng([SEED, self._clock.now_us() // 1_000_000]))
         self._truth = TruthFile(settings.data_dir / "twin")
         self._gates = {gate.id: gate for gate in province.checkpoints}
-        tree = UnitTree(province.units, province.parents, at=self._clock.now())
         self.detachment = {gate.id: tree.at_level(gate.unit_id, DETACHMENT) for gate in province.checkpoints}
         self._pending: list[Trip] = []
         self.time_s = 0.0
@@ -147,18 +176,18 @@ class World:
         }
 
     async def warm_up(self, engine: EngineProcess, stop: asyncio.Event) -> None:
-        """Everyone gets on the road, unseen; then the watched ones start and the clock of the cameras begins."""
+        """Everyone gets on the road, unseen; then the watched ones start, and the cameras have looked for a while."""
         self._pending = self._people.begin()
         for _ in range(0, WARM_UP_STEPS, STEPS_AT_ONCE_MAX):
             if stop.is_set():
                 return
             self._follow(await engine.run(self._commands(), STEPS_AT_ONCE_MAX))
         self._pending += self._people.watched()
-        self.anchor()
+        self.anchor(LOOK_BACK_S)
 
-    def anchor(self) -> None:
-        """From here simulated time and domain time run together."""
-        self._anchor_us = self._clock.now_us() - round(self.time_s * 1e6)
+    def anchor(self, behind_s: float = 0.0) -> None:
+        """From here simulated time and domain time run together; `behind_s` of it are still to be driven."""
+        self._anchor_us = self._clock.now_us() - round((self.time_s + behind_s) * 1e6)
 
     def behind_s(self) -> float:
         """How far domain time is ahead of the simulation."""
@@ -166,7 +195,7 @@ class World:
 
     async def step(self, engine: EngineProcess, steps: int) -> dict[int, list[dict[str, object]]]:
         """Let some seconds go by; returns the records of each detachment's platform."""
-        self._pending += self._people.speeders(self.time_s, self._province.sections)
+        self._pending += self._people.speeders(self.time_s, self._province.sections, self._near)
         trips = dict(self._people.trips)
         stretch = await engine.run(self._commands(), steps)
         records: dict[int, list[dict[str, object]]] = {}

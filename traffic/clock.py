@@ -7,9 +7,8 @@ domain = origin + (real - origin) * rate + offset.
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
-SHANGHAI = ZoneInfo("Asia/Shanghai")
+from traffic.zone import SHANGHAI as SHANGHAI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

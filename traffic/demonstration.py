@@ -26,12 +26,13 @@ from traffic.settings import Settings
 from traffic.units import DETACHMENT, UnitTree
 
 CORPS = 1
+LIVELY_DETACHMENT, LIVELY_BRIGADE, LIVELY_SQUADRON = 100, 9901, 990101  # where the twin sees to it that things happen
 # login, name, unit, role, clearance: one person at each level, and an administrator
 PEOPLE = (
     ("corps", "总队指挥长", CORPS, "commander", RESTRICTED),
-    ("changchun", "长春支队值班员", 100, "dispatcher", 0),
-    ("expressway", "高速公路长春大队值班员", 9901, "dispatcher", 0),
-    ("squadron", "公主岭公路中队民警", 18402, "crew", 0),
+    ("changchun", "长春支队值班员", LIVELY_DETACHMENT, "dispatcher", 0),
+    ("expressway", "高速公路长春大队值班员", LIVELY_BRIGADE, "dispatcher", 0),
+    ("squadron", "京哈高速中队民警", LIVELY_SQUADRON, "crew", 0),
     ("admin", "系统管理员", CORPS, "administrator", 0),
 )
 NATIVE_SENDER, NATIVE_SENDER_NAME = "native-demo", "全省卡口汇聚系统"
@@ -41,7 +42,7 @@ _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 def watch_rows() -> list[dict[str, str]]:
-    """The demonstration's watch list, with how each vehicle looks."""
+    """The demonstration's watch list, with how each vehicle looks and on which unit's roads it stays (`keeps_to`)."""
     text = (files("traffic") / "data" / "jilin" / "watchlist.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
@@ -122,13 +123,15 @@ def _write_private(path: Path, text: str) -> None:
 
 def _people(connection: psycopg.Connection, known: list[dict[str, Any]]) -> int:
     hasher, written = PasswordHasher(), 0
-    stored: dict[str, str] = dict(connection.execute("SELECT login, password_hash FROM person").fetchall())
+    stored = {row[0]: row[1:] for row in connection.execute("SELECT login, unit_id, password_hash FROM person")}
     for (login, name, unit, role, clearance), secret in zip(PEOPLE, known, strict=True):
-        if login in stored and _fits(hasher, stored[login], secret["password"]):
+        found_unit, password_hash = stored.get(login, (None, ""))
+        if found_unit == unit and _fits(hasher, password_hash, secret["password"]):
             continue
         connection.execute(
             "INSERT INTO person (login, name, unit_id, role, clearance, password_hash) VALUES (%s, %s, %s, %s, %s, %s)"
-            " ON CONFLICT (login) DO UPDATE SET password_hash = excluded.password_hash",
+            " ON CONFLICT (login) DO UPDATE SET name = excluded.name, unit_id = excluded.unit_id,"
+            " password_hash = excluded.password_hash",
             [login, name, unit, role, clearance, hasher.hash(secret["password"])],
         )
         written += 1

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from sim.engine_process import EngineLost, EngineProcess
-from sim.netbuild import NetworkNotBuilt, build, loops_of
+from sim.loops import loops_of
+from sim.netbuild import NetworkNotBuilt, build
 from sim.population import Population
 from sim.roads import Roads
 from sim.twin import watched_vehicles
