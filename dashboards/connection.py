@@ -10,6 +10,7 @@ from traffic.clock import monotonic_s
 
 MESSAGES_PER_S = 20.0
 MESSAGES_BURST = 60.0
+CLOSE_S = 3.0
 
 
 class Connection:
@@ -36,7 +37,14 @@ class Connection:
     def close(self, code: int, reason: str) -> None:
         """Begin to close; what was written before still goes out, as far as the client takes it soon."""
         if self.is_open:
-            self._closing = asyncio.create_task(self._raw.close(code, reason))
+            self._closing = asyncio.create_task(self._close(code, reason))
+
+    async def _close(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._raw.close(code, reason)
+        except TimeoutError:  # the client does not take what is written: nothing more will be
+            self._raw.transport.abort()
 
     async def closed(self) -> None:
         """Wait for a close that was begun here."""

@@ -1,6 +1,6 @@
 """What a screen is told of alerts when it comes or comes back: the feed behind its cursor, or the newest 200."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 
 import msgspec
 import psycopg
@@ -15,7 +15,8 @@ from traffic.feed import Cursor, FeedEntry, parse_cursor
 from traffic.plates import plate_text
 
 SNAPSHOT_ALERTS = 200
-PAGE_ROWS = 800  # of all partitions together; a page is far smaller than what a socket may hold unsent
+PAGE_ROWS = 1_000  # of all partitions together
+PIECE_BYTES = 256 * 1024  # of one frame: far smaller than what a socket may hold unsent
 FOR_EVER = "9999-01-01 00:00:00+00"
 HIGHEST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
@@ -52,9 +53,9 @@ async def alerts(
         if cursor is None or not await reader.is_kept(cursor):
             break
         told, whole = _told(page, cursor, stands, limit=_share(stands))
-        if page:
-            screen.delivered = told
-            yield hub.replayed(page, told)
+        for part in _pieces(page):
+            cursor = screen.delivered = cursor.after(part) if part[-1] is not page[-1] else told
+            yield hub.replayed(part, cursor)
         if whole:
             hub.join(screen, position, told)
             return
@@ -70,6 +71,20 @@ async def _page(reach: Reach, viewer: Viewer, cursor: Cursor) -> tuple[list[Feed
         if complete is None:
             return [], stands
         return await feed.read_since(connection, complete, limit=_share(stands), alerts_only=True), stands
+
+
+def _pieces(page: list[FeedEntry]) -> Iterator[list[FeedEntry]]:
+    """The page cut into frames: each entry's place in its partition stays behind those before it."""
+    piece: list[FeedEntry] = []
+    size = 0
+    for entry in page:
+        if piece and size + len(entry.body) > PIECE_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append(entry)
+        size += len(entry.body)
+    if piece:
+        yield piece
 
 
 def _share(stands: Cursor) -> int:

@@ -1,4 +1,4 @@
-"""The API's process inside a test: real ports, a person to log in with, feed rows to write, and a client of the live view."""
+"""The API's process inside a test: real ports, a person to log in with, a feed to write, a client of the live view."""
 
 import asyncio
 import json
@@ -97,17 +97,21 @@ class Feed:
             return self._write({**row, "body": Jsonb(body)}, partition)
 
     def finding(
-        self, unit: int, *, partition: int = 0, id: UUID | None = None, level: int = 2, revision: int = 1,
-        state: str = "active", addressees: Sequence[int] | None = None, plate: str = "吉A12345",
+        self, unit: int, *, partition: int = 0, id: UUID | None = None, addressees: Sequence[int] | None = None,
+        **fields: object,
     ) -> str:  # fmt: skip
-        """A finding of a unit (restricted to `addressees` where given) and its row of the feed; returns its id."""
-        id = id or uuid4()
+        """A finding of a unit (restricted to `addressees` where given) and its row of the feed; returns its id.
+
+        `fields`: level, revision, state, plate, facts.
+        """
+        id, plate, revision = id or uuid4(), str(fields.get("plate", "吉A12345")), fields.get("revision", 1)
+        level, state, facts = fields.get("level", 2), fields.get("state", "active"), fields.get("facts", "x")
         at = when(self._now_us)
         observation = {
             "at": self._now_us, "checkpoint": 1, "direction": 1, "lane": 1, "speed_kmh": 88.5,
             "record": f"{self._now_us}:7",
         }  # fmt: skip
-        entry = {"number": "BK-1", "category": 1, "level": level, "facts": "x", "intercept": True, "version": 1}
+        entry = {"number": "BK-1", "category": 1, "level": level, "facts": facts, "intercept": True, "version": 1}
         grounds = {
             "rule": {"name": "布控比中", "clause": "条款"}, "count": 1, "observations": [observation],
             "detail": {"entry": entry}, "cause": None,
@@ -128,10 +132,10 @@ class Feed:
         }  # fmt: skip
         with self._connection.transaction():
             self._connection.execute(
-                "INSERT INTO finding VALUES (%(id)s, 'watch_hit', %(partition)s, %(plate_key)s, 2, 'BK-1', %(revision)s,"
-                " %(change)s, %(state)s, %(level)s, 1, 1, 1.0, %(at)s, %(at)s, %(at)s, %(grounds)s, %(audience)s,"
-                " %(visibility)s, %(addressees)s) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision,"
-                " change = excluded.change, state = excluded.state, level = excluded.level",
+                "INSERT INTO finding VALUES (%(id)s, 'watch_hit', %(partition)s, %(plate_key)s, 2, 'BK-1',"
+                " %(revision)s, %(change)s, %(state)s, %(level)s, 1, 1, 1.0, %(at)s, %(at)s, %(at)s, %(grounds)s,"
+                " %(audience)s, %(visibility)s, %(addressees)s) ON CONFLICT (id) DO UPDATE"
+                " SET revision = excluded.revision, change = excluded.change, state = excluded.state, level = excluded.level",
                 values,
             )
             self._connection.execute(
@@ -247,6 +251,7 @@ class Api:
 async def running(settings: Settings) -> AsyncIterator[Api]:
     """The API's process on free ports."""
     pages, sockets = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    sockets.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 128 * 1024)  # what is unsent is to be seen soon
     bound = settings.model_copy(
         update={"port": pages.getsockname()[1], "socket_port": sockets.getsockname()[1], "host": "127.0.0.1"}
     )
