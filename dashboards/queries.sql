@@ -77,7 +77,7 @@ WHERE c.id = ANY (%(ids)s) ORDER BY c.id;
 -- One direction is enough to draw a road.
 SELECT r.id, r.code, r.name, r.name_en, r.kind, r.approximate, l.geometry
 FROM link l JOIN road r ON r.id = l.road_id
-WHERE l.direction = 1 AND l.unit_id = ANY (%(units)s) ORDER BY r.id, l.from_stake_m, l.id;
+WHERE l.direction = 1 ORDER BY r.id, l.from_stake_m, l.id;
 
 -- name: map_divisions
 SELECT adcode, parent, name, name_en, level, boundary FROM division ORDER BY level, adcode;

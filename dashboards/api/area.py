@@ -1,6 +1,9 @@
-"""The map's standing facts for the viewer's area: boundaries, roads, checkpoints."""
+"""The map's standing facts: the checkpoints that the viewer may see, and roads and boundaries of the land around them.
 
-from collections.abc import Iterable, Iterator, Sequence
+Roads, boundaries and their names are public: they are shown as far as a map of the area can be moved.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +20,7 @@ from traffic.errors import ServiceError
 router = APIRouter(prefix="/api", tags=["map"])
 CACHED_MAX = 256  # areas kept ready, one for each unit that looks
 MARGIN_DEG = 0.05
+AROUND_DEG_MIN = 1.5, 1.0  # what lies around the area, to each side: as much again, but at least this
 Bounds = tuple[float, float, float, float]  # west, south, east, north
 
 
@@ -55,26 +59,30 @@ async def get_map(request: Request, actor: CurrentActor, deps: DepsOf) -> Respon
 
 async def _area(deps: Deps, unit: int, gates: list[int]) -> dict[str, Any]:
     tree = await load_tree(deps)
-    below = tree.subtree(unit) if unit in tree.units else frozenset()
-    line = (unit, *tree.ancestors(unit)) if unit in tree.units else (unit,)
+    line = [tree.units[member] for member in (unit, *tree.ancestors(unit))] if unit in tree.units else []
     async with deps.reach.open() as connection, connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(SQL["map_checkpoints"], {"ids": gates})
         checkpoints = await cursor.fetchall()
-        owners = {row["unit_id"] for row in checkpoints}
-        await cursor.execute(SQL["map_links"], {"units": sorted(below | owners)})
-        roads = _roads(await cursor.fetchall())
+        await cursor.execute(SQL["map_links"])
+        links = await cursor.fetchall()
         await cursor.execute(SQL["map_divisions"])
         divisions = await cursor.fetchall()
         number, name, name_en, level = await people.find_unit(connection, unit)
-    adcodes = [tree.units[member].adcode for member in line if member in tree.units]
-    shown, bounds = _shown(divisions, next((code for code in adcodes if code), None), checkpoints, level)
+    boxes = {row["adcode"]: _box(_points(row["boundary"]["coordinates"])) for row in divisions}
+    own = next((above.adcode for above in line if above.adcode and (above.level > 1 or above.id == unit)), None)
+    bounds = _bounds(boxes.get(own) if own else None, boxes, checkpoints)
+    around = _around(bounds)
     return {
-        "divisions": {"type": "FeatureCollection", "features": shown},
-        "roads": {"type": "FeatureCollection", "features": roads},
+        "divisions": _collection(_division(row) for row in divisions if _touch(boxes[row["adcode"]], around)),
+        "roads": _collection(_roads(link for link in links if _touch(_box(link["geometry"]), around))),
         "checkpoints": checkpoints,
         "unit": {"id": number, "name": name, "name_en": name_en, "level": level},
         "bounds": bounds,
     }
+
+
+def _collection(features: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "FeatureCollection", "features": list(features)}
 
 
 def _roads(links: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -95,30 +103,26 @@ def _roads(links: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(features.values())
 
 
-def _shown(
-    divisions: Sequence[dict[str, Any]], adcode: int | None, checkpoints: Sequence[dict[str, Any]], level: int
-) -> tuple[list[dict[str, Any]], Bounds]:
-    """Divisions that touch the area, and its bounds: the unit's own division, and the checkpoints that it may see."""
-    boxes = {row["adcode"]: _box(_points(row["boundary"]["coordinates"])) for row in divisions}
-    parts = [_box((row["lon"], row["lat"]) for row in checkpoints)] if checkpoints else []
-    if level == 1:
-        parts += boxes.values()
-    elif adcode in boxes:
-        parts.append(boxes[adcode])
+def _division(row: dict[str, Any]) -> dict[str, Any]:
+    names = {key: row[key] for key in ("adcode", "name", "name_en", "level")}
+    return {"type": "Feature", "properties": names, "geometry": row["boundary"]}
+
+
+def _bounds(own: Bounds | None, boxes: Mapping[int, Bounds], checkpoints: Sequence[dict[str, Any]]) -> Bounds:
+    """The unit's own division with its checkpoints; the whole province for who has neither."""
+    parts = [own] if own is not None else []
+    if checkpoints:
+        parts.append(_box((row["lon"], row["lat"]) for row in checkpoints))
     if not parts:
         parts = list(boxes.values()) or [(121.0, 40.0, 132.0, 47.0)]
     west, south, east, north = _joined(parts)
-    bounds = (west - MARGIN_DEG, south - MARGIN_DEG, east + MARGIN_DEG, north + MARGIN_DEG)
-    features = [
-        {
-            "type": "Feature",
-            "properties": {key: row[key] for key in ("adcode", "name", "name_en", "level")},
-            "geometry": row["boundary"],
-        }
-        for row in divisions
-        if _touch(boxes[row["adcode"]], bounds)
-    ]
-    return features, bounds
+    return west - MARGIN_DEG, south - MARGIN_DEG, east + MARGIN_DEG, north + MARGIN_DEG
+
+
+def _around(bounds: Bounds) -> Bounds:
+    west, south, east, north = bounds
+    across, along = max(east - west, AROUND_DEG_MIN[0]), max(north - south, AROUND_DEG_MIN[1])
+    return west - across, south - along, east + across, north + along
 
 
 def _points(coordinates: Any) -> Iterator[tuple[float, float]]:
