@@ -2,13 +2,8 @@
 -- another rate neither ends nor prolongs them. Audit rows carry domain time like every other record.
 
 -- name: attempt_begin
--- Count an attempt as failed before it is judged, so that many at once are not more than the bound allows.
-UPDATE person SET
-    failures = CASE WHEN failures + 1 >= %(failures_max)s THEN 0 ELSE failures + 1 END,
-    locked_until = CASE WHEN failures + 1 >= %(failures_max)s
-                        THEN clock_timestamp() + make_interval(secs => %(locked_s)s) ELSE locked_until END
-WHERE login = %(login)s AND locked_until <= clock_timestamp()
-RETURNING id, password_hash, disabled, unit_id;
+-- Count an attempt as failed before it is judged; no row where the login is locked or does not exist.
+SELECT id, password_hash, disabled, unit_id FROM login_attempt(%(login)s, %(failures_max)s, %(locked_s)s);
 
 -- name: lock_left
 SELECT ceil(extract(epoch FROM locked_until - clock_timestamp()))::int FROM person

@@ -434,6 +434,18 @@ CREATE FUNCTION odd_plates(keys bigint[]) RETURNS TABLE (plate_key bigint, plate
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT o.plate_key, o.plate FROM odd_plate o WHERE o.plate_key = ANY (keys) $$;
 
+-- One attempt to log in: counted as failed before it is judged, so that many at once are not more than the bound allows.
+-- No row: there is no such login, or it is locked. Password hashes are read here alone, one login at a time.
+CREATE FUNCTION login_attempt(wanted text, failures_max int, locked_s int)
+RETURNS TABLE (id int, password_hash text, disabled boolean, unit_id int)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    UPDATE person p SET
+        failures = CASE WHEN p.failures + 1 >= failures_max THEN 0 ELSE p.failures + 1 END,
+        locked_until = CASE WHEN p.failures + 1 >= failures_max
+                            THEN clock_timestamp() + make_interval(secs => locked_s) ELSE p.locked_until END
+    WHERE p.login = wanted AND p.locked_until <= clock_timestamp()
+    RETURNING p.id, p.password_hash, p.disabled, p.unit_id $$;
+
 GRANT USAGE ON SCHEMA public TO traffic_writer, traffic_api, traffic_hub;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO traffic_writer;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO traffic_writer, traffic_api;
@@ -442,9 +454,10 @@ GRANT SELECT ON instance, unit, unit_parent, division, road, link, checkpoint, s
 GRANT SELECT (id, code, name, unit_id, kind, time_zone, enabled) ON device TO traffic_api, traffic_hub;
 GRANT SELECT, UPDATE (state, closed_at, closed_by) ON quarantine TO traffic_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON session, socket_ticket TO traffic_api;
-GRANT SELECT, UPDATE (failures, locked_until) ON person TO traffic_api;
+GRANT SELECT (id, login, name, unit_id, role, clearance, disabled, locked_until), UPDATE (failures, locked_until)
+    ON person TO traffic_api;
 GRANT INSERT ON audit TO traffic_api;
 GRANT INSERT, UPDATE ON part TO traffic_api;
-REVOKE ALL ON FUNCTION checkpoint_flow(timestamptz), odd_plates(bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION checkpoint_flow(timestamptz), odd_plates(bigint[]), login_attempt(text, int, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION checkpoint_flow(timestamptz) TO traffic_hub;
-GRANT EXECUTE ON FUNCTION odd_plates(bigint[]) TO traffic_api;
+GRANT EXECUTE ON FUNCTION odd_plates(bigint[]), login_attempt(text, int, int) TO traffic_api;
