@@ -4,6 +4,7 @@ batch in -> known records dropped -> rules -> one transaction -> state stands ->
 commit the state is rebuilt from snapshot and replay: it never goes on with state that has run ahead.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -447,6 +448,7 @@ class Worker:
 def run(settings: Settings) -> None:
     """Process `worker`: until SIGTERM or SIGINT."""
     worker = Worker(settings)
+    gc.freeze()  # what was imported stays: the collector need not walk over it again and again
 
     def on_signal(_signal: int, _frame: FrameType | None) -> None:
         worker.stop.set()

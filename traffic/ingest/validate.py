@@ -6,6 +6,7 @@ A batch is checked whole, column by column; only records that fail are looked at
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import repeat
 
 import numpy as np
 
@@ -69,7 +70,7 @@ Check = tuple[str, np.ndarray, Callable[[int], tuple[Reason, str]]]
 def validate(columns: Columns, read: Records, *, device: Device, bench: Bench, received_us: int) -> Checked:
     """Judge all records of a request; `read` gives their places and bytes."""
     allowed = bench.catalogue.rows_for(device)
-    gates = np.fromiter((allowed.get(code, -1) for code in columns.gates), np.int64, len(columns.gates))
+    gates = np.fromiter(map(allowed.get, columns.gates, repeat(-1)), np.int64, len(columns.gates))
     plates = bench.plates.read(columns.plates)
     good = np.ones(len(gates), bool)
     checks = list(_checks(columns, gates, plates, bench.catalogue, received_us))
@@ -202,8 +203,12 @@ def _rows(
 
 def _identities(columns: Columns, rows: np.ndarray, device: Device) -> np.ndarray:
     """`readings.source_hash` of each record's id, or `place_hash` where the source gave none."""
-    prefix = f"{device.code}\0".encode()
-    digests = [blake2b(prefix + text.encode(), digest_size=8).digest() for text in columns.ids]
+    begun = blake2b(f"{device.code}\0".encode(), digest_size=8)  # copied for each record: half the price of a new one
+    digests = []
+    for text in columns.ids:
+        digest = begun.copy()
+        digest.update(text.encode())
+        digests.append(digest.digest())
     hashes = np.frombuffer(b"".join(digests), "<i8").copy()
     without = [row for row, text in enumerate(columns.ids) if not text]
     for row in without:
