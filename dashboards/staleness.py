@@ -44,10 +44,11 @@ def stopped_for_s(look: Look) -> dict[str, float | None]:
     if look.leases is None:
         return found
     held = [lease for lease in look.leases if lease.until >= look.real_now - LEASE_GRACE]
-    if len(held) < len(look.leases):
-        found["worker"] = _longest(look, [lease for lease in look.leases if lease not in held])
+    lapsed = [lease for lease in look.leases if lease not in held]
+    if lapsed:
+        found["worker"] = _longest(look, [max(lease.until, lease.committed_at or lease.until) for lease in lapsed])
     elif look.bus_age_s is None:  # without the bus no worker can go on: that is named already
-        still = [lease for lease in held if (lease.committed_at or lease.until) < look.real_now - PROGRESS]
+        still = [lease.committed_at for lease in held if lease.committed_at and _is_old(look, lease.committed_at)]
         if still:
             found["worker"] = _longest(look, still)
     if look.doors_seen_at is None:
@@ -57,14 +58,14 @@ def stopped_for_s(look: Look) -> dict[str, float | None]:
     return found
 
 
-def _longest(look: Look, leases: Sequence[Lease]) -> float | None:
-    """Seconds since the one that stands longest worked."""
-    ages = []
-    for lease in leases:
-        last = max(lease.until, lease.committed_at) if lease.committed_at else lease.until
-        ages.append(look.real_now - min(last, look.real_now))
-    worst = max(ages)
-    return None if worst > LONG_AGO else worst.total_seconds()
+def _is_old(look: Look, committed_at: datetime) -> bool:
+    return committed_at < look.real_now - PROGRESS
+
+
+def _longest(look: Look, moments: Sequence[datetime]) -> float | None:
+    """Seconds since the one that stands longest worked; None when it never did."""
+    age = look.real_now - min(moments)
+    return None if age > LONG_AGO else max(age.total_seconds(), 0.0)
 
 
 class Banner:

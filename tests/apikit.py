@@ -135,7 +135,8 @@ class Feed:
                 "INSERT INTO finding VALUES (%(id)s, 'watch_hit', %(partition)s, %(plate_key)s, 2, 'BK-1',"
                 " %(revision)s, %(change)s, %(state)s, %(level)s, 1, 1, 1.0, %(at)s, %(at)s, %(at)s, %(grounds)s,"
                 " %(audience)s, %(visibility)s, %(addressees)s) ON CONFLICT (id) DO UPDATE"
-                " SET revision = excluded.revision, change = excluded.change, state = excluded.state, level = excluded.level",
+                " SET revision = excluded.revision, change = excluded.change, state = excluded.state,"
+                " level = excluded.level",
                 values,
             )
             self._connection.execute(
