@@ -10,6 +10,7 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
 from dashboards.reach import Reach
+from dispatch.people import SQL
 from tests.apikit import Feed, add_person
 from tests.world import CORPS, EAST, EAST_SQUADRON, UNITS, WEST, WEST_BRIGADE, WEST_SQUADRON, World
 from traffic.audience import Audience, Viewer, may_see
@@ -247,6 +248,17 @@ def test_the_hub_sees_the_feed_and_no_persons(settings, filled, owner):
                 hub.execute(f"SELECT * FROM {table}")
 
 
+def test_the_doors_and_workers_role_knows_no_persons(settings, filled, owner):
+    add_person(owner, "somebody")
+    with psycopg.connect(as_role(settings.database_url, WRITER), autocommit=True) as writer:
+        for table in ("person", "session", "socket_ticket", "audit"):
+            for statement in (f"SELECT * FROM {table}", f"DELETE FROM {table}"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    writer.execute(statement)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            writer.execute("SELECT * FROM login_attempt('somebody', 5, 60)")
+
+
 # ---------------------------------------------------------------- one rule, two places
 units = st.sampled_from([*UNITS, 0, 999])
 audiences = st.tuples(st.lists(units, max_size=4), st.sampled_from([0, 1]), st.lists(units, max_size=3))
@@ -274,6 +286,4 @@ def test_a_session_of_the_past_gives_nobody(settings, filled, owner):
             "INSERT INTO session VALUES (%s, %s, clock_timestamp(), clock_timestamp() + %s, 'x', %s)",
             [digest, number, expires, revoked],
         )
-    from dispatch.people import SQL
-
     assert owner.execute(SQL["session_actors"], {"hashes": [b"a", b"b"]}).fetchall() == []

@@ -448,6 +448,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 
 GRANT USAGE ON SCHEMA public TO traffic_writer, traffic_api, traffic_hub;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO traffic_writer;
+REVOKE ALL ON person, session, socket_ticket, audit FROM traffic_writer;   -- doors face every camera: no persons there
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO traffic_writer, traffic_api;
 GRANT SELECT ON instance, unit, unit_parent, division, road, link, checkpoint, section, rule, version, device_status,
     watchlist_entry, partition, bus_gap, finding, finding_revision, feed, part, counter TO traffic_api, traffic_hub;
