@@ -174,14 +174,13 @@ class FeedReader:
                 pass
 
     async def _look(self) -> None:
-        """Has the network changed, and how old is the newest passage?"""
+        """Has the network changed?"""
         now_s = monotonic_s()
         hub = self.hub
         if hub is None or now_s - self._looked_s < LOOK_S:
             return
         self._looked_s = now_s
-        version, observed = await self._bounded(_read_look)
-        hub.observed_us = observed
+        version = await self._bounded(_read_network_version)
         if version != hub.facts.network_version:
             await self._start_over()
         elif now_s - self._facts_s > FACTS_S:
@@ -240,8 +239,6 @@ def _is_full(entries: list[FeedEntry]) -> bool:
     return any(count >= PAGE_ROWS for count in counts.values())
 
 
-async def _read_look(connection: psycopg.AsyncConnection) -> tuple[int, int | None]:
+async def _read_network_version(connection: psycopg.AsyncConnection) -> int:
     version = await (await connection.execute(SQL["network_version"])).fetchone()
-    observed = await (await connection.execute(SQL["observed_until"])).fetchone()
-    newest = observed[0] if observed else None
-    return (version[0] if version else 0), (newest if newest else None)
+    return version[0] if version else 0

@@ -28,6 +28,7 @@ class FlowBody(msgspec.Struct, frozen=True):
     """Body of a feed row of kind `flow`."""
 
     b: list[Increment]
+    n: list[tuple[int, int]] = []  # checkpoint, event time (us) of its newest passage
 
 
 _COLUMN = np.array([2, 0, 1])  # direction -> its place in DIRECTIONS
@@ -47,6 +48,7 @@ class Flow:
         self._measured = np.zeros((size, 3, RING))
         self._speeds = np.zeros((size, 3, RING))
         self._passed_us = np.full(size, NEVER, np.int64)  # begin of the newest bucket with a passage
+        self._newest_us = np.full(size, NEVER, np.int64)  # the newest passage, where it is known; else as above
         self._covered = {
             device: np.array(sorted(self.row_of[c] for c in checkpoints if c in self.row_of), np.int64)
             for device, checkpoints in facts.covered.items()
@@ -80,6 +82,7 @@ class Flow:
         rows = self._sorted_rows[place[good]]
         # A sender whose clock is ahead must not look fresh for longer than others.
         np.maximum.at(self._passed_us, rows, np.minimum(buckets[good], newest) * BUCKET_US)
+        np.maximum(self._newest_us, self._passed_us, out=self._newest_us)
         in_reach = buckets[good] >= newest - WINDOW_BUCKETS
         rows, buckets, table = rows[in_reach], buckets[good][in_reach], table[good][in_reach]
         self._open(np.unique(buckets))
@@ -87,6 +90,13 @@ class Flow:
         np.add.at(self._counts, slot, table[:, 3])
         np.add.at(self._measured, slot, table[:, 4])
         np.add.at(self._speeds, slot, table[:, 5])
+
+    def reached(self, newest: Iterable[tuple[int, int]], now_us: int) -> None:
+        """Take the event times (us) of checkpoints' newest passages."""
+        for checkpoint, at_us in newest:
+            row = self.row_of.get(checkpoint)
+            if row is not None:
+                self._newest_us[row] = max(int(self._newest_us[row]), min(at_us, now_us))
 
     def _open(self, buckets: np.ndarray) -> None:
         for bucket in buckets.tolist():
@@ -174,3 +184,8 @@ class Flow:
         known = self.state[rows] != UNKNOWN
         total = int(self.per_minute[rows][known].sum())
         return (total if known.any() else None), int(known.sum()), len(rows)
+
+    def newest_us(self, rows: np.ndarray) -> int | None:
+        """Event time of the newest passage at these rows; None where none is known of."""
+        newest = int(self._newest_us[rows].max(initial=NEVER))
+        return newest if newest > NEVER else None

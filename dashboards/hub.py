@@ -63,7 +63,6 @@ class Hub:
         self.unreadable = 0  # entries whose body is of no known shape
         self._memo: dict[tuple, bytes] = {}
         self._views: dict[tuple, tuple[np.ndarray, frozenset[Tile]]] = {}
-        self.observed_us: int | None = None  # newest event time stored, as the partitions say
         self._adopt(start, now_us)
 
     def _adopt(self, start: Start, now_us: int) -> None:
@@ -99,11 +98,14 @@ class Hub:
         if not entries:
             return
         increments: list[Increment] = []
+        newest: list[tuple[int, int]] = []
         signs: list[SignOfLife] = []
         for entry in entries:
             try:
                 if entry.kind == "flow":
-                    increments += _FLOW.decode(entry.body).b
+                    body = _FLOW.decode(entry.body)
+                    increments += body.b
+                    newest += body.n
                 elif entry.kind == "device":
                     signs.append(_SIGN.decode(entry.body))
                 elif entry.topic == "alerts":
@@ -113,6 +115,7 @@ class Hub:
             if entry.topic == "alerts":
                 self.log.add(entry)
         self.flow.add(increments, now_us)
+        self.flow.reached(newest, now_us)
         self.flow.sign(signs)
         self.cursor = self.cursor.after(entries)
         self._forget()
@@ -286,9 +289,11 @@ class Hub:
         return [frame]
 
     def _sums(self, viewer: Viewer) -> bytes:
-        per_minute, known, total = self.flow.figures(self._view(viewer.unit, None)[0])
+        rows = self._view(viewer.unit, None)[0]
+        per_minute, known, total = self.flow.figures(rows)
         by_level = self.tally.by_level(viewer)
-        lag_s = None if self.observed_us is None else max(0, (self.now_us - self.observed_us) // 1_000_000)
+        newest_us = self.flow.newest_us(rows)
+        lag_s = None if newest_us is None else max(0, (self.now_us - newest_us) // 1_000_000)
         return msgspec.json.encode(
             {
                 "passages_per_minute": per_minute,

@@ -140,7 +140,7 @@ class CheckpointFlow(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Sums over the viewer's area. `checkpoints_live`: of which there is word; `lag_s`: age of the newest passage."""
+    """Sums over the viewer's area. `checkpoints_live`: of which there is word; `lag_s`: age of its newest passage."""
 
     passages_per_minute: int | None
     checkpoints_live: int

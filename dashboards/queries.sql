@@ -24,10 +24,6 @@ FROM finding WHERE raised_at >= %(since)s AND first_at >= %(since)s ORDER BY rai
 -- name: network_version
 SELECT value FROM version WHERE name = 'network';
 
--- name: observed_until
--- The newest event time that is stored (none: the beginning of time).
-SELECT (extract(epoch FROM max(observed_until)) * 1000000)::bigint FROM partition;
-
 -- name: look_partitions
 -- Leases and progress, by real time.
 SELECT id, until, committed_at, clock_timestamp(), generation, bus_offset FROM partition ORDER BY id;

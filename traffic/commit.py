@@ -194,7 +194,10 @@ def _roll_up(connection: psycopg.Connection, rows: np.ndarray, *, slot: int, sig
 
 
 def flow_rows(rows: np.ndarray, book: Book, *, slot: int, now_us: int) -> list[FeedRow]:
-    """The batch's passages as increments of flow, one feed row for each unit that owns checkpoints among them."""
+    """The batch's passages as increments of flow, one feed row for each unit that owns checkpoints among them.
+
+    Body: `b` the increments, `n` the newest event time (us) of each checkpoint among them.
+    """
     is_recent = rows["observed_at"] > now_us - FLOW_AGE_MAX_US
     recent = rows if is_recent.all() else rows[is_recent]
     if not len(recent):
@@ -204,15 +207,30 @@ def flow_rows(rows: np.ndarray, book: Book, *, slot: int, now_us: int) -> list[F
     for key, *figures in zip(keys.tolist(), count.tolist(), measured.tolist(), sums.round(1).tolist(), strict=True):
         by_owner[book.owner_of_checkpoint.get(key[0], book.top_unit)].append([*key, *figures])
     units: dict[int, set[int]] = defaultdict(set)
-    for checkpoint in np.unique(keys["checkpoint"]).tolist():
+    newest_by_owner: dict[int, list] = defaultdict(list)
+    for checkpoint, newest in _newest(recent):
         owner = book.owner_of_checkpoint.get(checkpoint, book.top_unit)
+        newest_by_owner[owner].append([checkpoint, newest])
         units[owner] |= book.traffic_of_checkpoint.get(checkpoint, frozenset({book.top_unit}))
     return [
         FeedRow(
-            partition=slot, topic="roads", kind="flow", key=str(owner), units=units[owner], body={"b": by_owner[owner]}
+            partition=slot,
+            topic="roads",
+            kind="flow",
+            key=str(owner),
+            units=units[owner],
+            body={"b": by_owner[owner], "n": newest_by_owner[owner]},
         )
         for owner in sorted(by_owner)
     ]
+
+
+def _newest(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Each checkpoint with the newest event time among its passages."""
+    checkpoints, inverse = np.unique(rows["checkpoint"], return_inverse=True)
+    newest = np.full(len(checkpoints), np.iinfo(np.int64).min)
+    np.maximum.at(newest, inverse, rows["observed_at"])
+    return list(zip(checkpoints.tolist(), newest.tolist(), strict=True))
 
 
 def _device_rows(connection: psycopg.Connection, book: Book, work: Work, *, slot: int) -> list[FeedRow]:
