@@ -1,32 +1,27 @@
 """Sustained passages/s from the door to the commit, with both rules on, beside bare COPY of the same rows."""
 
 import pstats
-import subprocess
-import sys
 import time
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
 import msgspec
-import numpy as np
 import psycopg
 
-from dashboards.bench import bare_copy, stream_of_passages
-from dashboards.bench import sender as sender_module
+from dashboards.bench import bare_copy
+from dashboards.bench.load import Client, Load, Wanted, client, prepare, running
 from dashboards.bench.measured import Measured, Measurement, Progress, Reference
-from dashboards.bench.scratch import DEVICE_CODE, DEVICE_KEY, Process, Scratch, cpu_s, scratch
-from dashboards.bench.sender import Report, Spec
-from dashboards.bench.stream_of_passages import Mix, Stream
+from dashboards.bench.scratch import Scratch, cpu_s, scratch
+from dashboards.bench.sender import Report
 from traffic.clock import monotonic_s
-from traffic.province_tables import model_province
+from traffic.errors import ServiceError
 
 POLL_S = 0.1
 COMMIT_S_MAX = 600.0
-AHEAD_OF_START_S = 720.0  # the stream begins so long before the run and ends before it: nothing is late, nothing ahead
+BEFORE_S = 720.0  # the stream begins so long before the run and ends before it: nothing is late, nothing ahead
 SPAN_S = 600.0
 STEADY = (0.1, 0.9)  # of all passages: between them the rate is taken
 
@@ -60,20 +55,16 @@ class Run:
     stages_s: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What is sent, and the same as rows."""
-
-    file: Path
-    sizes: list[int]
-    rows: np.ndarray
-
-
 def measure(options: Options, progress: Progress) -> Measured:
     """Repeat ours and the two references in turn, each on a fresh database; medians count."""
     with scratch(chunk_s=SPAN_S / options.chunks) as instance:
         progress(f"encoding {options.passages:,} passages")
-        load = prepare(instance, options)
+        load = prepare(
+            instance,
+            Wanted(
+                passages=options.passages, records=options.records, span_s=SPAN_S, before_s=BEFORE_S, seed=options.seed
+            ),
+        )
         runs: list[Run] = []
         bare: dict[int, list[float]] = {1: [], 2: []}
         batches: list[bytes] = []
@@ -119,126 +110,55 @@ def _per_passage(spent: list[dict[str, float]], passages: int) -> dict[str, floa
     return {name: round(mean(one.get(name, 0.0) for one in spent) * 1e6 / passages, 2) for name in names}
 
 
-def prepare(instance: Scratch, options: Options) -> Load:
-    """Encode the bodies to a file, and make the rows for the reference."""
-    stream = make_stream(instance, options.passages, options.seed)
-    file = instance.folder / "bodies"
-    sizes = []
-    with file.open("wb") as out:
-        for body in stream_of_passages.bodies(stream, options.records):
-            sizes.append(len(body))
-            out.write(body)
-    received = int(stream.observed_us[-1]) + 1_000_000
-    rows = stream_of_passages.rows(stream, device=instance.device, device_code=DEVICE_CODE, received_us=received)
-    return Load(file=file, sizes=sizes, rows=rows)
-
-
-def make_stream(instance: Scratch, passages: int, seed: int) -> Stream:
-    """The stream of this instance, whose clock is set so that every repeat begins at the same moment."""
-    province = model_province()
-    return stream_of_passages.make(
-        Mix(
-            checkpoints=[(checkpoint.id, checkpoint.code) for checkpoint in province.checkpoints],
-            sections=province.sections,
-            passages=passages,
-            start_us=instance.settings.clock.now_us() - int(AHEAD_OF_START_S * 1e6),
-            span_s=SPAN_S,
-            seed=seed,
-        )
-    )
-
-
 def run_once(
     instance: Scratch, options: Options, load: Load, *, python: dict[str, tuple[str, ...]] | None = None
 ) -> Run:
     """One repeat on a fresh database with fresh processes."""
-    began_us = int(load.rows["observed_at"][0]) + int(AHEAD_OF_START_S * 1e6)
+    upto = max(1, options.lead // options.records)
     with (
-        running(instance, options.workers, began_us=began_us, python=python or {}),
-        client(instance, options, load) as sender,
+        running(instance, begins_us=load.begins_us, workers=options.workers, python=python),
+        client(instance, load, connections=options.connections, upto=upto) as sender,
+        instance.connect() as connection,
     ):
-        with instance.connect() as connection:
-            return _watch(instance, options, sender, connection, len(load.rows))
+        return _watch(instance, options, sender, connection, len(load.rows))
 
 
-@contextmanager
-def running(
-    instance: Scratch, workers: int, *, began_us: int, python: dict[str, tuple[str, ...]]
-) -> Iterator[list[Process]]:
-    """Doors and workers on a fresh database, at a clock that shows `began_us` now."""
-    offset_s = (began_us - instance.settings.clock.now_us()) / 1e6
-    instance.renew()
-    instance.watch(stream_of_passages.watched_plates())
-    try:
-        doors = instance.start("doors", python=python.get("doors", ()), clock_offset_s=offset_s)
-        started = [
-            instance.start("worker", f"worker {n + 1}", python=python.get("worker", ()), clock_offset_s=offset_s)
-            for n in range(workers)
-        ]
-        instance.wait_open()
-        yield [doors, *started]
-    finally:
-        instance.stop_processes()
-
-
-@contextmanager
-def client(instance: Scratch, options: Options, load: Load, **pace: float) -> Iterator[subprocess.Popen[bytes]]:
-    """The sender's process, loaded and waiting for `go`."""
-    settings = instance.settings
-    spec = Spec(
-        file=str(load.file), sizes=load.sizes, host=settings.host, port=settings.door_port, key=DEVICE_KEY,
-        connections=options.connections, upto=max(1, options.lead // options.records), **pace,
-    )  # fmt: skip
-    path = instance.folder / "spec.json"
-    path.write_bytes(msgspec.json.encode(spec))
-    sender = subprocess.Popen(
-        [sys.executable, "-P", str(sender_module.__file__), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        assert sender.stdout
-        sender.stdout.readline()
-        yield sender
-    finally:
-        sender.kill()
-        sender.wait()
-
-
-def _watch(
-    instance: Scratch, options: Options, sender: subprocess.Popen[bytes], connection: psycopg.Connection, total: int
-) -> Run:
+def _watch(instance: Scratch, options: Options, sender: Client, connection: psycopg.Connection, total: int) -> Run:
     """Start the sender, see the passages come into the table, and let the sender go on as they do."""
-    assert sender.stdin and sender.stdout
     before, stored, seen = instance.spent_s(), 0, []
-    sender.stdin.write(b"go\n")
+    sender.go()
     until = monotonic_s() + COMMIT_S_MAX
-    lag = 0
-    while stored < total and monotonic_s() < until:
-        sender.stdin.write(f"upto {(stored + options.lead) // options.records}\n".encode())
-        sender.stdin.flush()
+    while stored < total:
+        if monotonic_s() > until:
+            raise ServiceError(f"{total - stored} passages were not stored within {COMMIT_S_MAX:.0f} s")
+        sender.allow((stored + options.lead) // options.records)
         time.sleep(POLL_S)
         stored = _stored(connection)
         seen.append((monotonic_s(), stored))
-        instance.wait_for(lambda: True, "the processes")  # raises when one has ended
+        instance.require_alive()
     after = instance.spent_s()
-    sent_cpu = cpu_s(sender.pid)
-    report = msgspec.json.decode(sender.stdout.readline(), type=Report)
-    for at, count in seen:
-        acked = sum(1 for _, answered in report.acks if answered <= at) * options.records
-        lag = max(lag, acked - count)
+    sent_cpu_s = cpu_s(sender.pid)
+    report = sender.report()
     figures = _worker_figures(instance, connection, total)
     return Run(
         per_s=_steady(seen, total),
         overall_per_s=total / (seen[-1][0] - report.first_ack_s),
         transactions=int(figures["batches"]),
-        cpu_s={name: after[name] - before.get(name, 0.0) for name in after} | {"sender": sent_cpu},
+        cpu_s={name: after[name] - before.get(name, 0.0) for name in after} | {"sender": sent_cpu_s},
         elapsed_s=seen[-1][0] - report.first_ack_s,
-        lag_max=lag,
+        lag_max=_lag_max(report, options.records, seen),
         refused=report.refused,
         findings=_findings(connection),
         stages_s={
             name[:-2]: spent for name, spent in figures.items() if name.endswith("_s") and name != "records_per_s"
         },
     )
+
+
+def _lag_max(report: Report, records: int, seen: list[tuple[float, int]]) -> int:
+    """The most passages that were acknowledged and not yet stored, at the moments of looking."""
+    answered = sorted(answered for _, answered in report.acks)
+    return max(bisect_right(answered, at) * records - stored for at, stored in seen)
 
 
 def _stored(connection: psycopg.Connection) -> int:

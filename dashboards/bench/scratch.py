@@ -18,7 +18,7 @@ import psycopg
 import redis
 
 from traffic import database, province
-from traffic.clock import monotonic_s
+from traffic.clock import Clock, monotonic_s
 from traffic.embedded import Embedded
 from traffic.errors import ServiceError
 from traffic.plates import plate_key
@@ -69,17 +69,20 @@ class Scratch:
     device: int = 0
     processes: list[Process] = field(default_factory=list)
 
-    def start(self, command: str, name: str = "", *, python: tuple[str, ...] = (), **settings: object) -> Process:
-        """Start `traffic <command>`; `python` are arguments of the interpreter, `settings` differ for it alone."""
+    def start(self, command: str, name: str = "", *, python: tuple[str, ...] = ()) -> Process:
+        """Start `traffic <command>`; `python` are arguments of the interpreter."""
         name = name or command
         log = self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
-        chosen = self.settings.model_copy(update=settings)
         with log.open("ab") as out:
             popen = subprocess.Popen(
                 [sys.executable, *python, *COMMAND, command],
-                env=environment(chosen), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-            )  # fmt: skip
+                env=environment(self.settings),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
         process = Process(name=name, popen=popen, log=log)
         self.processes.append(process)
         return process
@@ -158,12 +161,27 @@ class Scratch:
         """Poll until it is true; raises ServiceError when a process ends or the time is up."""
         until = monotonic_s() + timeout_s
         while not condition():
-            for process in self.processes:
-                if process.popen.poll() is not None:
-                    raise ServiceError(f"{process.name} ended: {_last_line(process.log)}")
+            self.require_alive()
             if monotonic_s() > until:
                 raise ServiceError(f"{what} did not come within {timeout_s:.0f} s")
             time.sleep(0.02)
+
+    def require_alive(self) -> None:
+        """Raises ServiceError when a process has ended by itself."""
+        for process in self.processes:
+            if process.popen.poll() is not None:
+                raise ServiceError(f"{process.name} ended: {_last_line(process.log)}")
+
+    def kill(self, process: Process) -> None:
+        """SIGKILL, as a crash would end it."""
+        process.popen.kill()
+        process.popen.wait()
+        self.processes.remove(process)
+
+    def set_clock(self, now_us: int) -> None:
+        """Processes that start from here on have a clock that shows `now_us` now."""
+        real_us = Clock().now_us()
+        self.settings = self.settings.model_copy(update={"clock_offset_s": (now_us - real_us) / 1e6})
 
     def spent_s(self) -> dict[str, float]:
         """CPU seconds so far of each kind of process (PostgreSQL and Redis with all of theirs)."""
