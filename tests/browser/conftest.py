@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, ViewportSize, expect, sync_playwright
 
 from dashboards import setup
 from tests.apikit import PASSWORD, add_person
@@ -25,7 +25,14 @@ FLAGS = (
     "--enable-unsafe-swiftshader",  # the map draws with WebGL, and test machines have no graphics card
 )
 PATIENCE_MS = 40_000
-SIZE = {"width": 1366, "height": 768}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Marks of these tests."""
+    config.addinivalue_line("markers", "parts(*names): the processes that a test needs (default: all)")
+
+
+SIZE: ViewportSize = {"width": 1366, "height": 768}
 NOT_LOGGED_IN = r"/api/me: .*401"
 GONE = r"ERR_CONNECTION|ERR_EMPTY_RESPONSE|WebSocket connection|socket-ticket: .*(503|401)"
 
@@ -49,11 +56,13 @@ def browser(browser_executable: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def house(web_client: Path, settings: Settings, world: World, tmp_path: Path) -> Iterator[House]:
-    """Doors, worker and API, serving."""
+def house(request: pytest.FixtureRequest, settings: Settings, world: World, tmp_path: Path) -> Iterator[House]:
+    """Doors, worker and API, serving; only the parts that the mark `parts` names, where there is one."""
+    request.getfixturevalue("web_client")
     built = House(settings, world, tmp_path)
+    mark = request.node.get_closest_marker("parts")
     try:
-        built.start()
+        built.start(*(mark.args if mark else ()))
         yield built
     finally:
         built.close()
@@ -102,14 +111,14 @@ class Desk:
         expect(self.page.locator("html")).to_have_attribute("data-map", "idle")
         expect(self.page.locator("[data-empty], [data-alert]").first).to_be_visible()
 
-    def alert(self, plate: str) -> "object":
+    def alert(self, plate: str) -> Locator:
         """The cards of a plate."""
         return self.page.locator(f'article:has([data-plate="{plate}"])')
 
     def find_checkpoint(self, text: str) -> None:
         """Look a checkpoint up by what people call it; its panel opens."""
         self.page.fill("input[type=search]", text)
-        expect(self.page.locator('[role=option]').first).to_be_visible()
+        expect(self.page.locator("[role=option]").first).to_be_visible()
         self.page.keyboard.press("Enter")
 
 

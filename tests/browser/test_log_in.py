@@ -1,17 +1,18 @@
 """Log-in, session and language, in a real browser."""
 
 import psycopg
+import pytest
 from playwright.sync_api import expect
 
-from tests.apikit import add_person
-from tests.world import WEST_SQUADRON
-
+pytestmark = pytest.mark.parts("api")
 REFUSED = r"/api/login: .*(401|429)"
 
 
 def test_a_wrong_password_is_named_and_the_right_one_opens_the_screen(desk, commander):
     screen = desk(REFUSED)
     screen.open()
+    screen.log_in("", "")
+    expect(screen.page.get_by_role("alert")).to_have_text("请填写账号和密码。")
     screen.log_in(commander, "not-the-password")
     expect(screen.page.get_by_role("alert")).to_have_text("账号或密码不正确。")
     expect(screen.page.locator("[name=password]")).to_be_focused()
@@ -19,13 +20,6 @@ def test_a_wrong_password_is_named_and_the_right_one_opens_the_screen(desk, comm
     expect(screen.page.locator("header")).to_contain_text("测试总队")
     expect(screen.page.locator("header")).to_contain_text(f"Name of {commander}")
     expect(screen.page.locator("html")).to_have_attribute("data-map", "idle")
-
-
-def test_empty_fields_are_not_sent(desk, commander):
-    screen = desk()
-    screen.open()
-    screen.log_in("", "")
-    expect(screen.page.get_by_role("alert")).to_have_text("请填写账号和密码。")
 
 
 def test_too_many_wrong_attempts_say_that_the_account_is_locked(desk, commander):
@@ -68,11 +62,3 @@ def test_the_language_is_switched_at_once_and_remembered(desk, commander):
     expect(screen.page.locator("header")).to_contain_text("Jilin Traffic Safety Command System")
     screen.page.get_by_role("button", name="中文").click()
     expect(screen.page.locator("header")).to_contain_text("吉林省交通安全指挥系统")
-
-
-def test_a_squadron_sees_its_own_name_and_level(desk, owner: psycopg.Connection, world):
-    add_person(owner, "west", WEST_SQUADRON, role="crew")
-    screen = desk()
-    screen.enter("west")
-    expect(screen.page.locator("header")).to_contain_text("西中队")
-    expect(screen.page.locator("header .level")).to_have_text("中队")

@@ -227,6 +227,8 @@ export const en = {
   'refused.door': 'Door',
   'refused.device': 'Device',
   'refused.body': 'Record as it came',
+  'refused.native':
+    'Correct it in the native fields: checkpoint code, observed_at with its zone, plate, plate_class, direction (1 stakes increasing, 2 decreasing, 0 unknown), lane, speed_kmh.',
   'refused.open': 'Correct',
   'refused.close': 'Close',
   'refused.retry': 'Send again',

@@ -223,6 +223,7 @@ export const zh = {
   'refused.door': '接入口',
   'refused.device': '设备',
   'refused.body': '原始记录',
+  'refused.native': '按本系统接口的字段改正：checkpoint 卡口编号、observed_at 带时区的时间、plate 号牌、plate_class 号牌种类、direction 方向（1 递增，2 递减，0 不明）、lane 车道、speed_kmh 车速。',
   'refused.open': '改正',
   'refused.close': '收起',
   'refused.retry': '重新提交',
