@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+UNFETCHED := the Python packages cannot be installed: is a package index reachable (pip's own settings name it)?
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help setup run test lint lock clean
@@ -36,17 +37,17 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed, $(PYTHON) is `$(PYTHON) -V`: set PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing: install the package python3-venv" >&2; exit 1; }
 	@echo "making the Python environment .venv"
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "the Python environment cannot be made: install the package python3-venv" >&2; exit 1; }
 
 $(BIN)/.runtime-installed: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "installing the Python packages of requirements.lock"
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --require-hashes -r requirements.lock || { echo "$(UNFETCHED)" >&2; exit 1; }
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(BIN)/.dev-installed: requirements-dev.lock $(BIN)/.runtime-installed
 	@echo "installing the Python packages of requirements-dev.lock"
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --require-hashes -r requirements-dev.lock || { echo "$(UNFETCHED)" >&2; exit 1; }
 	@touch $@
 
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)

@@ -52,10 +52,13 @@ def worker() -> None:
 @app.command()
 def api() -> None:
     """Serve the screens: HTTP, live view and web client."""
-    from dashboards import app as application
+    from dashboards.app import run
+    from traffic.log import configure
     from traffic.settings import load_settings
 
-    application.run(load_settings())
+    settings = load_settings()
+    configure(settings.log_level, "api")
+    run(settings)
 
 
 @app.command()

@@ -30,6 +30,10 @@ def test_the_code_is_formatted() -> None:
     assert not outcome("ruff", "format", "--no-cache", "--check", ".")
 
 
+def test_the_types_agree() -> None:
+    assert not outcome("mypy")
+
+
 def test_no_module_outgrows_its_subject() -> None:
     packages = [path for name in ("traffic", "sim", "dispatch", "dashboards") for path in (HOUSE / name).rglob("*.py")]
     sources = [path for path in packages if "node_modules" not in path.parts]

@@ -203,7 +203,7 @@ def postgres_options(run: Path) -> dict[str, str]:
         "timescaledb.telemetry_level": "off",
         "max_connections": "100",
         "max_worker_processes": "16",
-        "timescaledb.max_background_workers": "8",
+        "timescaledb.max_background_workers": "0",  # the Apache edition has no jobs of use
         "max_locks_per_transaction": "256",  # a query over many chunks locks each
         "shared_buffers": f"{min(2048, max(128, memory_mb // 8))}MB",
         "effective_cache_size": f"{max(256, memory_mb // 2)}MB",

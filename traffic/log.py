@@ -32,7 +32,7 @@ def configure(level: str, process: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _plain, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
@@ -48,6 +48,11 @@ def _named(process: str) -> structlog.typing.Processor:
         return {"process": process, "pid": os.getpid(), **event}
 
     return add
+
+
+def _plain(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event.pop("color_message", None)  # uvicorn's, for terminals
+    return event
 
 
 def bound_file(path: Path, bytes_max: int = LOG_BYTES_MAX) -> bool:
