@@ -163,6 +163,8 @@ def guarded(command: Callable[[], object]) -> None:
     except TrafficError as error:
         print(f"traffic: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except OSError as error:
         if error.errno not in UNUSABLE:
             raise

@@ -20,12 +20,13 @@ from traffic.embedded import Embedded
 from traffic.errors import ServiceError
 from traffic.log import bound_file
 from traffic.progress import CalledOff, Progress
-from traffic.service import InstanceLock
+from traffic.service import InstanceLock, Service
 from traffic.settings import Settings
 
 READY_S_MAX = 90.0
 CRASHES_AT_START_MAX = 3
 POLL_S = 0.1
+SERVICE_AGAIN_S = 5.0
 STOP_ORDER = ("doors", "twin", "worker", "api")
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
@@ -47,6 +48,7 @@ class Supervisor:
         self.progress = Progress(say=self.say, called_off=lambda: self.called_off)
         self.children: list[Child] = []
         self._embedded: Embedded | None = None
+        self._again_s = 0.0
 
     def say(self, line: str) -> None:
         """A line for the person at the terminal, who may have left."""
@@ -146,15 +148,26 @@ class Supervisor:
         while not self.called_off:
             for service in self._embedded.services if self._embedded else []:
                 bound_file(service.log)
-                if not service.is_running():
-                    self.say(f"{service.name} has ended; starting it again (log: {service.log})")
-                    service.start()
+                self._keep(service)
             before = [child.process for child in self.children]
             for child in self.children:
                 child.watch()
             if [child.process for child in self.children] != before:
                 remember(self._noted, self.children)
             time.sleep(POLL_S)
+
+    def _keep(self, service: Service) -> None:
+        """Start a service that ended again; while it cannot (a full disk), the rest goes on and this is tried again."""
+        if service.is_running() or monotonic_s() < self._again_s:
+            return
+        self.say(f"{service.name} has ended; starting it again (log: {service.log})")
+        try:
+            service.start()
+        except CalledOff:
+            raise
+        except ServiceError as error:
+            self.say(str(error))
+            self._again_s = monotonic_s() + SERVICE_AGAIN_S
 
     def _stop(self) -> None:
         if self.children or self._embedded:
