@@ -194,34 +194,28 @@ def _roll_up(connection: psycopg.Connection, rows: np.ndarray, *, slot: int, sig
 
 
 def flow_rows(rows: np.ndarray, book: Book, *, slot: int, now_us: int) -> list[FeedRow]:
-    """The batch's passages as increments of flow, one feed row for each unit that owns checkpoints among them.
+    """The batch's passages as increments of flow: one feed row for each owner and circle of units that see its traffic.
 
-    Body: `b` the increments, `n` the newest event time (us) of each checkpoint among them.
+    An owner's checkpoints can have different neighbours along their corridors, and a row must not tell one of them
+    more than its own. Body: `b` the increments, `n` the newest event time (us) of each checkpoint among them.
     """
     is_recent = rows["observed_at"] > now_us - FLOW_AGE_MAX_US
     recent = rows if is_recent.all() else rows[is_recent]
     if not len(recent):
         return []
     keys, count, measured, sums = _grouped(recent, BUCKET_US)
-    by_owner: dict[int, list] = defaultdict(list)
-    for key, *figures in zip(keys.tolist(), count.tolist(), measured.tolist(), sums.round(1).tolist(), strict=True):
-        by_owner[book.owner_of_checkpoint.get(key[0], book.top_unit)].append([*key, *figures])
-    units: dict[int, set[int]] = defaultdict(set)
-    newest_by_owner: dict[int, list] = defaultdict(list)
+    nobody_else = frozenset({book.top_unit})
+    bodies: dict[tuple[int, frozenset[int]], dict[str, list]] = defaultdict(lambda: {"b": [], "n": []})
+    circles = {}
     for checkpoint, newest in _newest(recent):
         owner = book.owner_of_checkpoint.get(checkpoint, book.top_unit)
-        newest_by_owner[owner].append([checkpoint, newest])
-        units[owner] |= book.traffic_of_checkpoint.get(checkpoint, frozenset({book.top_unit}))
+        circles[checkpoint] = (owner, book.traffic_of_checkpoint.get(checkpoint, nobody_else))
+        bodies[circles[checkpoint]]["n"].append([checkpoint, newest])
+    for key, *figures in zip(keys.tolist(), count.tolist(), measured.tolist(), sums.round(1).tolist(), strict=True):
+        bodies[circles[key[0]]]["b"].append([*key, *figures])
     return [
-        FeedRow(
-            partition=slot,
-            topic="roads",
-            kind="flow",
-            key=str(owner),
-            units=units[owner],
-            body={"b": by_owner[owner], "n": newest_by_owner[owner]},
-        )
-        for owner in sorted(by_owner)
+        FeedRow(partition=slot, topic="roads", kind="flow", key=str(owner), units=units, body=body)
+        for (owner, units), body in bodies.items()
     ]
 
 
