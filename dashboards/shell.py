@@ -1,6 +1,7 @@
 """Around every request: bounds, headers, figures; and the files of the web client."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 from fastapi import Request
@@ -17,6 +18,8 @@ from traffic.settings import Settings
 
 BODY_BYTES_MAX = 64 * 1024
 BODY_S = 15.0  # between two pieces of a body
+DRAIN_BYTES_MAX = 1024 * 1024  # of a body that is refused
+DRAIN_S = 2.0
 DIST = Path(__file__).resolve().parent / "web" / "dist"
 _NOT_BUILT = """<!doctype html><html lang="zh"><meta charset="utf-8"><title>交通指挥系统</title>
 <h1>网页客户端尚未构建</h1><p>请在项目目录运行 <code>make setup</code>，然后刷新本页。</p>
@@ -53,12 +56,26 @@ class Bounds:
                 raise BodyTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes")
             return message
 
+        async def send_unless_over(message: Message) -> None:
+            if counted <= BODY_BYTES_MAX:  # else what the application makes of the broken body is of no interest
+                await send(message)
+
         try:
-            await self._app(scope, receive_counted, send)
+            await self._app(scope, receive_counted, send_unless_over)
         except BodyTooLarge:
+            pass
+        if counted > BODY_BYTES_MAX:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read a little on, so that the sender is not cut off before it reads the answer; then close."""
+        left, more = DRAIN_BYTES_MAX, True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while more and left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    more = message.get("more_body", False)
         response = of_error(BodyTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes"))
         response.headers["Connection"] = "close"
         await response(scope, receive, send)
