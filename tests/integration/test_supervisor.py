@@ -59,6 +59,12 @@ class Instance:
         assert ADDRESS in self.said(), self.said()
         return self
 
+    def wait_parts(self) -> "Instance":
+        """Wait for the address, and until each of the five stand-ins has its signal handler."""
+        self.wait_up()
+        wait_until(lambda: sum(line.startswith("start ") for line in self.events()) >= 5, 60, "every part")
+        return self
+
     def _ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
 
@@ -110,7 +116,7 @@ def instance(folder: Path) -> Iterator[Instance]:
 
 
 def test_everything_starts_in_order_and_stops_in_order(instance: Instance) -> None:
-    instance.start().wait_up()
+    instance.start().wait_parts()
     assert instance.said().count(ADDRESS) == 1
     assert f"{ADDRESS}{instance.settings['TRAFFIC_PORT']}\n" in instance.said()
     logins = [line for line in instance.said().splitlines() if line.startswith("  ")]
@@ -125,7 +131,7 @@ def test_everything_starts_in_order_and_stops_in_order(instance: Instance) -> No
 
 
 def test_ctrl_c_many_times_stops_as_cleanly_as_once(instance: Instance) -> None:
-    instance.start().wait_up()
+    instance.start().wait_parts()
     for _ in range(3):
         instance.signal(signal.SIGINT)
     wait_until(lambda: "stopping" in instance.said(), what="the stop")
@@ -155,7 +161,7 @@ def test_a_signal_during_the_start_leaves_nothing(instance: Instance, moment: st
 
 
 def test_a_part_that_crashes_is_started_again(instance: Instance) -> None:
-    instance.start().wait_up()
+    instance.start().wait_parts()
     before = instance.pid_of("worker-2")
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: instance.pid_of("worker-2") != before, what="the new worker")
@@ -165,7 +171,7 @@ def test_a_part_that_crashes_is_started_again(instance: Instance) -> None:
 
 
 def test_a_service_that_crashes_is_started_again(instance: Instance) -> None:
-    instance.start().wait_up()
+    instance.start().wait_parts()
     pid = int((instance.folder / "postgres/postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGKILL)
     file = instance.folder / "postgres/postmaster.pid"
@@ -176,7 +182,7 @@ def test_a_service_that_crashes_is_started_again(instance: Instance) -> None:
 
 
 def test_a_second_instance_is_refused_by_the_lock(instance: Instance) -> None:
-    instance.start().wait_up()
+    instance.start().wait_parts()
     assert instance.process
     second = Instance(folder=instance.folder, settings=instance.settings)
     done = subprocess.run(
@@ -191,13 +197,13 @@ def test_a_second_instance_is_refused_by_the_lock(instance: Instance) -> None:
 
 
 def test_after_a_kill_of_the_supervisor_the_next_start_finds_a_clean_house(instance: Instance) -> None:
-    instance.start().wait_up()
+    instance.start().wait_parts()
     worker, doors = instance.pid_of("worker-1"), instance.pid_of("doors")
     os.kill(worker, signal.SIGSTOP)  # it cannot hear that its supervisor died
     instance.signal(signal.SIGKILL)
     assert instance.process
     instance.process.wait()
-    instance.start().wait_up()
+    instance.start().wait_parts()
     assert not {worker, doors} & set(instance.left())
     instance.signal(signal.SIGTERM)
     assert instance.wait_end() == 0
@@ -228,7 +234,7 @@ def test_a_taken_port_is_named_with_its_setting(instance: Instance) -> None:
     ],
 )
 def test_a_wrong_setting_is_one_sentence(instance: Instance, setting: str, value: str, sentence: str) -> None:
-    instance.start().wait_up() if setting == "TRAFFIC_PARTITIONS" and not instance.folder.exists() else None
+    instance.start().wait_parts() if setting == "TRAFFIC_PARTITIONS" and not instance.folder.exists() else None
     instance.start(**{setting: value})
     assert instance.wait_end() == 1
     complaints = [line for line in instance.said().splitlines() if line.startswith("traffic: ")]
@@ -237,7 +243,7 @@ def test_a_wrong_setting_is_one_sentence(instance: Instance, setting: str, value
 
 
 def test_a_part_that_does_not_stop_is_killed(instance: Instance, tmp_path: Path) -> None:
-    instance.start(TESTS_DEAF_PART="twin").wait_up()
+    instance.start(TESTS_DEAF_PART="twin").wait_parts()
     instance.signal(signal.SIGTERM)
     assert instance.wait_end() == 0
     assert "twin does not stop" in instance.said()
