@@ -15,7 +15,7 @@ from dashboards.facts import Facts, Gate, SignOfLife
 from dashboards.flow import FRESH_US
 from dashboards.hub import Hub, Start
 from dashboards.reach import SQL, with_options
-from traffic import feed, store
+from traffic import feed_rows, store
 from traffic.audience import Audience
 from traffic.clock import Clock, monotonic_s
 from traffic.database import HUB, as_role
@@ -58,7 +58,7 @@ async def load_facts(connection: psycopg.AsyncConnection, clock: Clock) -> Facts
 
 async def load_start(connection: psycopg.AsyncConnection, clock: Clock) -> Start:
     """All that a hub begins with, in the caller's transaction (REPEATABLE READ: cursor and state are of one moment)."""
-    cursor = await feed.position(connection)
+    cursor = await feed_rows.position(connection)
     now = clock.now()
     flow = await connection.execute(SQL["flow"], {"since": now - timedelta(microseconds=2 * FRESH_US)})
     increments = [tuple(row) async for row in flow]
@@ -141,13 +141,13 @@ class FeedReader:
 
     async def is_kept(self, cursor: Cursor) -> bool:
         """Whether the feed still holds all behind a cursor; raises psycopg.Error or TimeoutError."""
-        return await self._bounded(lambda connection: feed.is_kept(connection, cursor))
+        return await self._bounded(lambda connection: feed_rows.is_kept(connection, cursor))
 
     # ------------------------------------------------------------ one turn
     async def _connect(self) -> None:
         async with asyncio.timeout(READ_S):
             self._connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, connect_timeout=5)
-        stands = await self._bounded(feed.position)
+        stands = await self._bounded(feed_rows.position)
         hub = self.hub
         if hub is None or stands.epoch != hub.cursor.epoch or not stands.reaches(hub.cursor):
             await self._start_over()
@@ -157,7 +157,7 @@ class FeedReader:
         self._wake.clear()
         hub = self.hub
         assert hub is not None
-        entries = await self._bounded(lambda connection: feed.read_since(connection, hub.cursor, limit=PAGE_ROWS))
+        entries = await self._bounded(lambda connection: feed_rows.read_since(connection, hub.cursor, limit=PAGE_ROWS))
         if not hub.follows(entries):
             log.warning("the feed no longer holds what follows: starting over", cursor=str(hub.cursor))
             await self._start_over()
@@ -213,7 +213,7 @@ class FeedReader:
         missed: list[FeedEntry] = []
         cursor = hub.cursor
         while len(missed) <= MISSED_ROWS_MAX:
-            page = await feed.read_since(connection, cursor, limit=PAGE_ROWS)
+            page = await feed_rows.read_since(connection, cursor, limit=PAGE_ROWS)
             missed += page
             cursor = cursor.after(page)
             if not page:

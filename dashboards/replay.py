@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 from dashboards.feed_reader import FeedReader
 from dashboards.hub import Screen
 from dashboards.reach import SQL, Reach
-from traffic import feed, findings, store
+from traffic import feed_rows, findings, store
 from traffic.audience import Viewer
 from traffic.feed import Cursor, FeedEntry, parse_cursor
 from traffic.plates import plate_text
@@ -66,11 +66,11 @@ async def alerts(
 
 async def _page(reach: Reach, viewer: Viewer, cursor: Cursor) -> tuple[list[FeedEntry], Cursor]:
     async with reach.as_viewer(viewer, one_moment=True) as connection:
-        stands = await feed.position(connection)
+        stands = await feed_rows.position(connection)
         complete = _complete(cursor, stands)
         if complete is None:
             return [], stands
-        return await feed.read_since(connection, complete, limit=_share(stands), alerts_only=True), stands
+        return await feed_rows.read_since(connection, complete, limit=_share(stands), alerts_only=True), stands
 
 
 def _pieces(page: list[FeedEntry]) -> Iterator[list[FeedEntry]]:
@@ -114,7 +114,7 @@ async def _snapshot(reach: Reach, reader: FeedReader, screen: Screen) -> AsyncGe
     position = hub.log.end
     values = {"before": FOR_EVER, "before_id": HIGHEST_ID, "limit": SNAPSHOT_ALERTS}
     async with reach.as_viewer(screen.viewer, one_moment=True) as connection:
-        told = await feed.position(connection)
+        told = await feed_rows.position(connection)
         found = await cards(connection, SQL["findings_newest"], values)
     screen.delivered = told
     yield hub.alerts_snapshot([msgspec.json.encode(card) for card in found], told)

@@ -1,7 +1,7 @@
 """The feed: every visible change, numbered without gaps in each partition, read by cursor.
 
 A cursor is a vector: one place for each partition, under the epoch of the instance. Whoever keeps one can come back
-to any process and go on behind it, as long as the feed still holds what follows.
+to any process and go on behind it, as long as the feed still holds what follows. Pure; feed_rows.py reads.
 """
 
 import heapq
@@ -9,12 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import psycopg
-
 from traffic.audience import Audience
-from traffic.database import queries
 
-SQL = queries("traffic", "feed.sql")
 CURSOR_CHARS_MAX = 2048
 _EPOCH = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PLACE = re.compile(r"(\d{1,3}):([1-9]\d{0,17})")
@@ -80,52 +76,9 @@ class FeedEntry:
     body: bytes
 
 
-def entry_of_row(row: tuple) -> FeedEntry:
-    """A row of the statements here as a frozen fact."""
-    partition, seq, at, topic, kind, key, units, visibility, addressees, body = row
-    audience = Audience(units=frozenset(units or ()), visibility=visibility, addressees=frozenset(addressees or ()))
-    return FeedEntry(
-        partition=partition, seq=seq, at=at, topic=topic, kind=kind, key=key, audience=audience, body=body.encode()
-    )
-
-
 def in_feed_order(entries: Iterable[FeedEntry]) -> list[FeedEntry]:
     """By time across partitions; within a partition always by number."""
     of_partition: dict[int, list[FeedEntry]] = {}
     for entry in entries:
         of_partition.setdefault(entry.partition, []).append(entry)
     return list(heapq.merge(*of_partition.values(), key=lambda entry: entry.at))
-
-
-async def position(connection: psycopg.AsyncConnection) -> Cursor:
-    """Where the feed stands now, in the caller's transaction."""
-    row = await (await connection.execute(SQL["feed_position"])).fetchone()
-    if row is None:
-        raise psycopg.OperationalError("the database holds no instance: it was not migrated")
-    epoch, ids, seqs = row
-    return Cursor(epoch=epoch, places=dict(zip(ids or [], seqs or [], strict=True)))
-
-
-async def read_since(
-    connection: psycopg.AsyncConnection, cursor: Cursor, *, limit: int, alerts_only: bool = False
-) -> list[FeedEntry]:
-    """Rows behind the cursor, at most `limit` of each partition that the cursor names, in feed order."""
-    statement = SQL["alerts_since" if alerts_only else "feed_since"]
-    places = sorted(cursor.places.items())
-    found = await connection.execute(
-        statement, {"ids": [p for p, _ in places], "seqs": [seq for _, seq in places], "limit": limit}
-    )
-    return in_feed_order([entry_of_row(row) async for row in found])
-
-
-async def is_kept(connection: psycopg.AsyncConnection, cursor: Cursor) -> bool:
-    """Whether the feed still holds everything behind the cursor, and stands not before it. Asked as the hub's role."""
-    places = sorted(cursor.places.items())
-    found = await connection.execute(
-        SQL["feed_kept_from"], {"ids": [p for p, _ in places], "seqs": [seq for _, seq in places]}
-    )
-    rows = await found.fetchall()
-    known = len(rows) == len(places)
-    return known and all(
-        stands == seq if oldest is None else oldest == seq + 1 and stands >= seq for _, seq, stands, oldest in rows
-    )
