@@ -5,7 +5,7 @@ export type Tone = 'free' | 'slow' | 'jam' | 'unmeasured' | 'quiet' | 'unknown';
 
 export const FREE_SHARE = 0.7; // of the limit; a display threshold, no judgement of congestion
 export const SLOW_SHARE = 0.4;
-export const ALERT_ON_MAP_S = 2 * 3600;
+export const ALERT_ON_MAP_S = 15 * 60; // longer, and the map is full of rings; the list keeps them all
 
 type Points<P> = GeoJSON.FeatureCollection<GeoJSON.Point, P>;
 

@@ -199,7 +199,7 @@ function names(language: Language, scale: number): unknown[] {
         'text-font': BOLD,
         'text-size': 13 * scale,
         'text-anchor': 'left',
-        'text-offset': [0.95, 0],
+        'text-offset': [1.3, 0], // beside the ring of an alert, too
         'symbol-sort-key': ['-', 0, ['get', 'flow']],
         'text-padding': 1,
       },
@@ -251,11 +251,11 @@ function marks(scale: number): unknown[] {
       source: 'alerts',
       layout: { 'circle-sort-key': ['-', 0, ['get', 'level']] },
       paint: {
-        'circle-radius': ['match', ['get', 'level'], 1, 15 * scale, 12 * scale],
+        'circle-radius': ['match', ['get', 'level'], 1, 14 * scale, 2, 11.5 * scale, 9.5 * scale],
         'circle-color': LEVEL_COLOUR,
         'circle-opacity': 0.14,
         'circle-stroke-color': LEVEL_COLOUR,
-        'circle-stroke-width': ['match', ['get', 'level'], 1, 3.4 * scale, 2.4 * scale],
+        'circle-stroke-width': ['match', ['get', 'level'], 1, 3.2 * scale, 2, 2.4 * scale, 1.8 * scale],
       },
     },
     {
@@ -265,8 +265,8 @@ function marks(scale: number): unknown[] {
       layout: {
         'text-field': ['get', 'mark'],
         'text-font': BOLD,
-        'text-size': 13 * scale,
-        'text-offset': [0, -1.75],
+        'text-size': ['match', ['get', 'level'], 1, 14 * scale, 11.5 * scale],
+        'text-offset': [0, -1.7],
         'text-allow-overlap': true,
         'text-ignore-placement': true,
         'symbol-sort-key': ['-', 0, ['get', 'level']],

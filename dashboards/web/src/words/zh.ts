@@ -110,7 +110,7 @@ export const zh = {
   'legend.unmeasured': '有车，未测速',
   'legend.quiet': '在线，近一分钟无车',
   'legend.unknown': '未知（无数据）',
-  'legend.alert': '两小时内的预警（数字为级别）',
+  'legend.alert': '15 分钟内的预警（数字为级别）',
 
   'checkpoint.close': '关闭',
   'checkpoint.state.live': '有过车',
@@ -217,6 +217,8 @@ export const zh = {
   'refused.about': '接入口拒收的记录都留在这里：改正后重新提交，或注明无需处理。',
   'refused.empty': '没有待处理的拒收记录',
   'refused.empty.do': '设备发来的记录目前全部合格。出现不合格记录时会列在这里，并说明原因。',
+  'refused.forbidden': '拒收记录由本单位的指挥长、调度员或管理员处理',
+  'refused.forbidden.do': '如需改正记录，请与他们联系。',
   'refused.time': '收到时间',
   'refused.reason': '原因',
   'refused.field': '字段',
