@@ -16,7 +16,8 @@ def host_name(host_header: str) -> str:
     return match[1].lower() if match else ""
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Whether a host name or address is this machine's own."""
     if name == "localhost":
         return True
     try:
@@ -43,8 +44,8 @@ def origin_allowed(origin: str | None, host_header: str, settings: Settings) -> 
     name = (parts.hostname or "").lower()
     if settings.host in _ANYWHERE:
         return bool(name) and name == host_name(host_header).strip("[]")
-    if _is_loopback(settings.host):
-        return _is_loopback(name)
+    if is_loopback(settings.host):
+        return is_loopback(name)
     return name == settings.host.lower()
 
 

@@ -51,8 +51,13 @@ from traffic.limits import SOCKET_BUFFER_BYTES_MAX, SOCKET_TICK_MS
 from traffic.settings import Settings
 
 PATH = "/view"
+CLOSE_CODES = frozenset(
+    (1000, 1002, 1007, 1009, 1011, CLOSE_GOING, CLOSE_OVERFLOW, CLOSE_PROTOCOL, CLOSE_TICKET, CLOSE_SESSION)
+)
 HELLO_S = 5.0
 CLIENTS_MAX = 2_000
+VIEWS_OF_PERSON_MAX = 16  # open at once: one person cannot take all places
+UNGREETED_MAX = 256  # connections that have not said who they are
 PING_S = 10.0
 SLOW_BYTES = 128 * 1024  # unsent beyond it: roads and figures wait until the client has taken what there is
 CLOSE_S = 2.0
@@ -87,6 +92,7 @@ class LiveView:
         self._pings: dict[str, bytes] = {}
         self._stale: Callable[[], bytes | None] = lambda: None
         self.clients: set[Client] = set()
+        self._ungreeted = 0
 
     def told(self) -> None:
         """The hub changed: the next tick comes soon."""
@@ -120,7 +126,7 @@ class LiveView:
         if not origin_allowed(origin, host, self._settings):
             self._metrics.closed("origin")
             return raw.respond(http.HTTPStatus.FORBIDDEN, "this origin may not open the live view\n")
-        if len(self.clients) >= CLIENTS_MAX:
+        if len(self.clients) >= CLIENTS_MAX or self._ungreeted >= UNGREETED_MAX:
             return raw.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many live views here\n")
         return None
 
@@ -128,7 +134,11 @@ class LiveView:
         connection = Connection(raw)
         client = None
         try:
-            client = await self._greet(raw, connection)
+            self._ungreeted += 1
+            try:
+                client = await self._greet(raw, connection)
+            finally:
+                self._ungreeted -= 1
             if client is not None:
                 self.clients.add(client)
                 await self._converse(raw, client)
@@ -140,7 +150,7 @@ class LiveView:
                 if client.joining is not None:
                     client.joining.cancel()
             await connection.closed()
-            self._metrics.closed(str(raw.protocol.close_sent.code if raw.protocol.close_sent else "gone"))
+            self._metrics.closed(_close_label(raw))
 
     async def _greet(self, raw: ServerConnection, connection: Connection) -> Client | None:
         """Ticket in, hello out; None when there will be no conversation."""
@@ -174,6 +184,9 @@ class LiveView:
             connection.fail(1013, "starting", "the live view is starting: come back in a moment")
             return None
         session, actor = found
+        if sum(client.actor.person_id == actor.person_id for client in self.clients) >= VIEWS_OF_PERSON_MAX:
+            connection.fail(CLOSE_OVERFLOW, "too_many_views", f"at most {VIEWS_OF_PERSON_MAX} live views of one person")
+            return None
         user = User(
             login=actor.login, name=actor.name, role=str(actor.role), clearance=actor.clearance,
             unit=UnitName(id=unit[0], name=unit[1], name_en=unit[2], level=unit[3]),
@@ -344,6 +357,14 @@ class LiveView:
         """The process goes: screens come back elsewhere with their cursor."""
         for client in list(self.clients):
             client.connection.close(CLOSE_GOING, "going")
+
+
+def _close_label(raw: ServerConnection) -> str:
+    """For the count of ends: only codes that we give, since a client may choose among thousands."""
+    sent = raw.protocol.close_sent
+    if sent is None:
+        return "gone"
+    return str(sent.code) if sent.code in CLOSE_CODES else "other"
 
 
 def _tiles(viewport: Sequence[float] | None) -> frozenset[tuple[int, int]] | None:

@@ -103,6 +103,18 @@ class Passwords:
         self._slots = asyncio.Semaphore(VERIFYING_MAX)
         self._waiting = 0
         self.strangers = _Strangers()
+        self._refused: OrderedDict[bytes, float] = OrderedDict()
+
+    def first_refusal(self, login: str) -> bool:
+        """Whether a locked login was not refused lately: anybody may knock, and each knock must not cost a row."""
+        key, now_s = token_hash(login), monotonic_s()
+        if now_s - self._refused.pop(key, -LOCKED_S) < LOCKED_S:
+            self._refused[key] = now_s
+            return False
+        self._refused[key] = now_s
+        if len(self._refused) > UNKNOWN_MAX:
+            self._refused.popitem(last=False)
+        return True
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -130,12 +142,13 @@ class Passwords:
 async def log_in(
     open_: Open, passwords: Passwords, login: str, password: str, *, peer: str, now: datetime
 ) -> tuple[Session, Actor]:
-    """Open a session; raises WrongLogin, Locked or LoginsBusy. Every outcome is in the audit."""
+    """Open a session; raises WrongLogin, Locked or LoginsBusy. All is audited (of a locked login the first)."""
     async with passwords.turn():
         found, locked_s = await _begin(open_, passwords, login)
         if locked_s:
-            async with open_() as connection:
-                await record(connection, Deed(action="login", subject=login, outcome="locked"), now)
+            if passwords.first_refusal(login):
+                async with open_() as connection:
+                    await record(connection, Deed(action="login", subject=login, outcome="locked"), now)
             raise Locked(locked_s)
         person_id, stored, disabled, unit = found or (None, None, False, None)
         good = await passwords.fits(stored, password) and not disabled

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     door_port: int = Field(default=8602, ge=1, le=65535)  # GA/T 1400 and native passages
     viid_server_id: str = Field(default="22000000005030000001", pattern=r"^\d{20}$")  # how GA/T 1400 devices know us
     public_origins: list[str] = []  # further origins that may open the live view (behind a proxy)
+    metrics_key: str | None = Field(
+        default=None, min_length=16
+    )  # Bearer key of /metrics; else only this machine reads it
     secret_key: str | None = None  # else made once in data_dir; encrypts device secrets
     partitions: int = 8  # of the bus; a power of two up to 64, fixed at first start
     workers: int = Field(default=2, ge=1, le=64)

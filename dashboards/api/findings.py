@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
+from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from dashboards.api.errors import NotFound, Wrong
@@ -46,19 +47,24 @@ def _before(text: str | None) -> tuple[object, str]:
 
 @router.get("/findings/{id}")
 async def get_finding(actor: FindingsActor, deps: DepsOf, id: Annotated[UUID, Path()]) -> dict[str, Any]:
-    """One finding: its card, its revisions (newest first), and the names of its checkpoints. The reading is audited."""
+    """One finding: its card, its revisions (newest first) and the names of its checkpoints; each attempt is audited."""
     async with deps.reach.as_viewer(actor.viewer) as connection:
         found = await cards(connection, SQL["finding"], {"id": id})
-        if not found:
-            raise NotFound("there is no such finding, or it is not your unit's")
-        async with connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(SQL["finding_revisions"], {"id": id, "limit": REVISIONS_MAX})
-            revisions = await cursor.fetchall()
-            await cursor.execute(SQL["checkpoint_names"], {"ids": _checkpoints(found[0], revisions)})
-            checkpoints = await cursor.fetchall()
-        deed = people.deed_of(actor, "read_finding", str(id), "ok")
+        deed = people.deed_of(actor, "read_finding", str(id), "ok" if found else "not found")
         await people.record(connection, deed, deps.settings.clock.now())
-    return {"finding": found[0], "revisions": revisions, "checkpoints": checkpoints}
+        answer = await _with_history(connection, found[0]) if found else None
+    if answer is None:  # after the transaction, so that the audit keeps the attempt
+        raise NotFound("there is no such finding, or it is not your unit's")
+    return answer
+
+
+async def _with_history(connection: AsyncConnection, card: dict[str, Any]) -> dict[str, Any]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(SQL["finding_revisions"], {"id": card["id"], "limit": REVISIONS_MAX})
+        revisions = await cursor.fetchall()
+        await cursor.execute(SQL["checkpoint_names"], {"ids": _checkpoints(card, revisions)})
+        checkpoints = await cursor.fetchall()
+    return {"finding": card, "revisions": revisions, "checkpoints": checkpoints}
 
 
 def _checkpoints(card: dict, revisions: list[dict]) -> list[int]:

@@ -1,20 +1,23 @@
 """For those who run the system: health, metrics, and the description of the live view."""
 
 import asyncio
+import hmac
 from typing import Any
 
 import psycopg
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from dashboards.api.errors import NotFound
 from dashboards.asyncapi import describe
 from dashboards.auth import DepsOf
 from dashboards.deps import Deps
 from dashboards.monitor import ANSWER_S
-from dashboards.origins import socket_url
+from dashboards.origins import is_loopback, socket_url
 from dashboards.reach import SQL
 
 router = APIRouter(tags=["service"])
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
 
 @router.get("/healthz")
@@ -42,14 +45,25 @@ async def _database(deps: Deps) -> str:
             await connection.execute(SQL["network_version"])
     except psycopg.errors.UndefinedTable:
         return "not migrated"
-    except (psycopg.Error, TimeoutError) as error:
-        return str(error).strip().splitlines()[0] if str(error).strip() else "does not answer"
+    except (psycopg.Error, TimeoutError):
+        return "does not answer"  # no more: whoever asks need not be logged in
     return "ok"
 
 
+def _may_scrape(request: Request, deps: Deps) -> bool:
+    """The figures count covert findings too: they are for the holder of the key, else for this machine alone."""
+    if deps.settings.metrics_key is not None:
+        wanted = f"Bearer {deps.settings.metrics_key}".encode()
+        return hmac.compare_digest(request.headers.get("authorization", "").encode(), wanted)
+    peer = request.client.host if request.client else "localhost"
+    return is_loopback(peer) and not any(name in request.headers for name in FORWARDED)
+
+
 @router.get("/metrics", include_in_schema=False)
-async def metrics(deps: DepsOf) -> Response:
-    """Figures for Prometheus."""
+async def metrics(request: Request, deps: DepsOf) -> Response:
+    """Figures for Prometheus; with TRAFFIC_METRICS_KEY from anywhere."""
+    if not _may_scrape(request, deps):
+        raise NotFound("there is nothing at this address")
     return Response(await deps.monitor.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
