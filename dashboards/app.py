@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Generator
@@ -51,7 +52,7 @@ def build_app(deps: Deps) -> FastAPI:
     for module in (session, area, units, findings, quarantine, service):
         app.include_router(module.router)
     app.add_route("/{path:path}", shell.web_client, methods=["GET", "HEAD"], include_in_schema=False)
-    app.add_middleware(GZipMiddleware, minimum_size=1024)
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)
     app.add_middleware(shell.Bounds)
     app.add_middleware(shell.Headers, settings=deps.settings, metrics=deps.metrics)
     return app
@@ -112,7 +113,7 @@ def listen(host: str, port: int, what: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        raise SettingsError(f"{what} cannot listen on {host}:{port}: {error.strerror}") from error
+        raise SettingsError(f"{what} cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
 
 
 async def serve(

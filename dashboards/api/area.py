@@ -3,7 +3,10 @@
 Roads, boundaries and their names are public: they are shown as far as a map of the area can be moved.
 """
 
+import asyncio
+import gzip
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -24,18 +27,31 @@ AROUND_DEG_MIN = 1.5, 1.0  # what lies around the area, to each side: as much ag
 Bounds = tuple[float, float, float, float]  # west, south, east, north
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """An answer as it goes out: megabytes are packed once, not for each person who looks."""
+
+    plain: bytes
+    packed: bytes
+
+
+def _make_ready(area: dict[str, Any]) -> Ready:
+    plain = msgspec.json.encode(area)
+    return Ready(plain=plain, packed=gzip.compress(plain, 6, mtime=0))
+
+
 class Areas:
     """Ready answers by unit, as long as the network stays as it is."""
 
     def __init__(self) -> None:
-        self._ready: dict[int, tuple[object, bytes]] = {}
+        self._ready: dict[int, tuple[object, Ready]] = {}
 
-    def find(self, unit: int, of: object) -> bytes | None:
+    def find(self, unit: int, of: object) -> Ready | None:
         """The answer for a unit, made from the same facts."""
         kept = self._ready.get(unit)
         return kept[1] if kept is not None and kept[0] is of else None
 
-    def keep(self, unit: int, of: object, answer: bytes) -> None:
+    def keep(self, unit: int, of: object, answer: Ready) -> None:
         """Remember an answer."""
         if len(self._ready) >= CACHED_MAX:
             self._ready.clear()
@@ -52,9 +68,13 @@ async def get_map(request: Request, actor: CurrentActor, deps: DepsOf) -> Respon
     facts = hub.facts
     answer = areas.find(actor.unit, facts)
     if answer is None:
-        answer = msgspec.json.encode(await _area(deps, actor.unit, sorted(hub.gates_of(actor.unit))))
+        area = await _area(deps, actor.unit, sorted(hub.gates_of(actor.unit)))
+        answer = await asyncio.to_thread(_make_ready, area)  # beside the loop, where screens wait for their tick
         areas.keep(actor.unit, facts, answer)
-    return Response(answer, media_type="application/json")
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(answer.plain, media_type="application/json", headers={"Vary": "Accept-Encoding"})
+    headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return Response(answer.packed, media_type="application/json", headers=headers)
 
 
 async def _area(deps: Deps, unit: int, gates: list[int]) -> dict[str, Any]:
