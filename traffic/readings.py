@@ -168,7 +168,7 @@ def encode_passages(batch: PassageBatch) -> bytes:
     if batch.extras or batch.odd_plates:
         extras = {row: (extra.plate_raw, list(extra.images)) for row, extra in batch.extras.items()}
         tail = msgspec.msgpack.encode((extras, batch.odd_plates))
-    return b"".join((head, batch.rows.view(np.uint8), tail))
+    return b"".join((head, batch.rows.view(np.uint8).data, tail))
 
 
 def encode_small(kind: EntryKind, items: "list[Reject] | list[DeviceEvent] | list[Tick]") -> bytes:
