@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then stop accepting, finish what is in flight, and return."""
     gc.freeze()  # what was imported stays: the collector need not walk over it again and again
+    gc.set_threshold(50_000)  # a body of records makes thousands of tuples that live for milliseconds
     configure(settings.log_level, "doors")
     uvloop.run(_run(settings))
 
