@@ -392,6 +392,8 @@ class Worker:
             own = self.held[partition]
             here = (own.generation, own.offset)
             meta = self.reader.meta(partition)
+            if 2 * meta.waiting_bytes > self.settings.bus_bytes_max:
+                self.due.pop("snapshot", None)  # what is committed can be trimmed when a snapshot stands behind it
             gap, generation = settle_generation(partition, here, meta)
             if generation is None:
                 if not meta.confirmed:

@@ -194,7 +194,7 @@ def _check(instance: Instance, run: Run, say: Say) -> dict[str, compare.Said]:
         verify.check_feed(connection, run.checks)
         verify.check_quarantine(connection, expected, run.checks)
         found = verify.active_findings(connection)
-    with instance.connect(None) as connection:  # persons are none of the writers' matters
+    with instance.connect() as connection:
         verify.check_watchers(connection, run.watchers, run.checks)
     run.checks.add("there was something to find", [] if found else ["no finding was made at all"])
     for name, differences in run.checks.found.items():

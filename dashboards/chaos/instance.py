@@ -24,6 +24,7 @@ from traffic.service import Service
 from traffic.settings import Settings
 
 READY_S_MAX = 60.0
+BUS_BYTES_MAX = 6 * 1024  # so little that an outage of the database reaches the senders
 POLL_S = 0.05
 WATCH_S = 0.3
 
@@ -63,6 +64,7 @@ class Instance:
                 "secret_key": "chaos-" + os.urandom(16).hex(),
                 "demo": True,
                 "partitions": 8,
+                "bus_bytes_max": BUS_BYTES_MAX,
                 "host": "127.0.0.1",
                 "clock_rate": 1.0,
                 "clock_offset_s": 0.0,
@@ -145,9 +147,9 @@ class Instance:
         """The demonstration's secrets."""
         return json.loads((self.settings.data_dir / "demo.json").read_bytes())  # type: ignore[no-any-return]
 
-    def connect(self, role: str | None = database.WRITER) -> psycopg.Connection:
-        """A connection of the harness."""
-        return database.connect(str(self.settings.database_url), role, autocommit=True, connect_timeout=5)
+    def connect(self) -> psycopg.Connection:
+        """A connection of the harness as the cluster's superuser, who sees everything."""
+        return database.connect(str(self.settings.database_url), None, autocommit=True, connect_timeout=5)
 
     # ------------------------------------------------------------ life
 

@@ -202,6 +202,6 @@ def alerts_behind_snapshot(instance: Instance, watcher: Watcher) -> int:
     if not watcher.told:
         return 1  # it has yet to get its snapshot
     begin = compare.cursor_of(watcher.told[0].cursor)
-    with instance.connect(None) as connection:
+    with instance.connect() as connection:
         visible = visible_alerts(connection, watcher.login)
     return sum(seq > begin.get(partition, 0) for partition, seq, _ in visible)

@@ -13,7 +13,7 @@ from websockets.exceptions import WebSocketException
 from traffic.clock import monotonic_s
 
 TIMEOUT_S = 5.0
-PAUSE_S = 0.3
+PAUSE_S_MIN, PAUSE_S_MAX = 0.1, 2.5  # before a client comes back
 OWN_LOSS_S = 15.0  # on average a socket is dropped by its own client once in this time
 
 
@@ -56,7 +56,7 @@ class Watcher:
             except Protocol as error:
                 self.wrong.append(str(error))
             turn += 1
-            await asyncio.sleep(PAUSE_S * float(self.chance.uniform(0.5, 1.5)))
+            await asyncio.sleep(float(self.chance.uniform(PAUSE_S_MIN, PAUSE_S_MAX)))
 
     def _count(self, loss: str) -> None:
         self.losses[loss] = self.losses.get(loss, 0) + 1

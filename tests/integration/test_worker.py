@@ -559,6 +559,17 @@ def test_the_bus_is_trimmed_to_what_a_restored_state_needs(bench: Bench, world: 
     assert [bench.reader.meta(p).waiting_bytes for p in range(PARTITIONS)] == [0] * PARTITIONS
 
 
+def test_a_bus_that_is_half_full_of_what_is_committed_is_trimmed_at_once(bench: Bench, world: World):
+    bench.settings = bench.settings.model_copy(update={"bus_bytes_max": 4096})
+    bench.writer = bench.new_writer()
+    worker = bench.worker()
+    worker._is_due("snapshot", 1e9)
+    for turn in range(20):
+        bench.send(*(seen(world, 0, -turn - n / 100, "吉N00001") for n in range(30)))
+        bench.step_until(worker, lambda: all(bench.reader.meta(p).waiting_bytes < 2048 for p in range(PARTITIONS)))
+    assert bench.one("SELECT count(*) FROM passage") == 20 * 30
+
+
 def test_a_vehicle_that_is_read_more_often_than_its_ring_holds_still_counts_every_time(bench: Bench, world: World):
     worker = bench.worker()
     rows = [seen(world, n % 4, -800 + n, world.watched_plate) for n in range(3 * RING_OBSERVATIONS)]
