@@ -23,6 +23,7 @@ POLL_S = 0.1
 COMMIT_S_MAX = 600.0
 BEFORE_S = 720.0  # the stream begins so long before the run and ends before it: nothing is late, nothing ahead
 SPAN_S = 600.0
+SHORT_PASSAGES = 500_000
 STEADY = (0.1, 0.9)  # of all passages: between them the rate is taken
 
 
@@ -59,12 +60,7 @@ def measure(options: Options, progress: Progress) -> Measured:
     """Repeat ours and the two references in turn, each on a fresh database; medians count."""
     with scratch(chunk_s=SPAN_S / options.chunks) as instance:
         progress(f"encoding {options.passages:,} passages")
-        load = prepare(
-            instance,
-            Wanted(
-                passages=options.passages, records=options.records, span_s=SPAN_S, before_s=BEFORE_S, seed=options.seed
-            ),
-        )
+        load = _prepare(instance, options)
         runs: list[Run] = []
         bare: dict[int, list[float]] = {1: [], 2: []}
         batches: list[bytes] = []
@@ -108,6 +104,21 @@ def _result(
 def _per_passage(spent: list[dict[str, float]], passages: int) -> dict[str, float]:
     names = sorted({name for one in spent for name in one})
     return {name: round(mean(one.get(name, 0.0) for one in spent) * 1e6 / passages, 2) for name in names}
+
+
+def sustained(instance: Scratch, workers: int, progress: Progress) -> float:
+    """The rate as one short repeat shows it."""
+    options = Options(passages=SHORT_PASSAGES, workers=workers)
+    run = run_once(instance, options, _prepare(instance, options))
+    progress(f"sustained: {run.per_s:,.0f}/s")
+    return run.per_s
+
+
+def _prepare(instance: Scratch, options: Options) -> Load:
+    return prepare(
+        instance,
+        Wanted(passages=options.passages, records=options.records, span_s=SPAN_S, before_s=BEFORE_S, seed=options.seed),
+    )
 
 
 def run_once(

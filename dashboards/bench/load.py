@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,13 +79,14 @@ def running(
     workers: int,
     python: Mapping[str, tuple[str, ...]] | None = None,
     more: tuple[str, ...] = (),
+    watched: Sequence[str] | None = None,
 ) -> Iterator[list[Process]]:
     """Doors and workers (and `more` parts) on a fresh database, at a clock that shows `begins_us` now.
 
     `python`: arguments of the interpreter for a part, by its command.
     """
     instance.renew()
-    instance.watch(stream_of_passages.watched_plates())
+    instance.watch(stream_of_passages.watched_plates() if watched is None else watched)
     instance.set_clock(begins_us)
     before = python or {}
     try:

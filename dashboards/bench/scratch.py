@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +131,7 @@ class Scratch:
             # TimescaleDB's scheduler would be connected while it is copied.
             admin.execute(f"ALTER DATABASE {TEMPLATE} WITH ALLOW_CONNECTIONS false")
 
-    def watch(self, plates: list[str]) -> None:
+    def watch(self, plates: Sequence[str]) -> None:
         """Put plates on the watch-list of this run, for the eyes of the corps."""
         now = self.settings.clock.now()
         with self.connect() as connection, connection.cursor() as cursor:
