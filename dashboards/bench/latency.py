@@ -23,7 +23,7 @@ from traffic.province_tables import model_province
 SHARES = (0.1, 0.5)  # of the sustained rate
 RECORDS = 200  # of a request of the load
 BEFORE_S = 2.0
-SPARED = 10  # checkpoints at which only the probes pass
+SPARED = 40  # checkpoints at which only probes pass: the first at each shows when flow reaches the screen
 WARM_S = 5.0
 ARRIVE_S_MAX = 30.0
 FLOOR_EVERY_S = 0.1
@@ -52,7 +52,7 @@ class Times:
     @property
     def floor_ms(self) -> float:
         """p99 of acknowledgement, one synchronous commit and one echo of the socket, added."""
-        return sum(percentile_ms(part, 99) for part in (self.ack, self.commit, self.echo))
+        return round(sum(percentile_ms(part, 99) for part in (self.ack, self.commit, self.echo)), 1)
 
 
 def measure(options: Options, progress: Progress) -> Measured:
@@ -81,6 +81,7 @@ def _summary(times: Times) -> dict[str, object]:
     parts = {"alert": times.alert, "flow": times.flow, "ack": times.ack, "commit": times.commit, "echo": times.echo}
     return {
         "probes": len(times.alert),
+        "flow_probes": len(times.flow),
         **{f"{name}_ms": {"p50": percentile_ms(s, 50), "p99": percentile_ms(s, 99)} for name, s in parts.items()},
     }
 
@@ -121,7 +122,10 @@ async def _probe(instance: Scratch, options: Options, plates: list[str]) -> Time
         floor.cancel()
         await asyncio.gather(floor, return_exceptions=True)
         times.alert = [shown.alerts[probe.plate] - probe.sent_s for probe in sent]
-        times.flow = [shown.flow[probe.place] - probe.sent_s for probe in sent if probe.place in shown.flow]
+        first = {probe.checkpoint: probe.sent_s for probe in reversed(sent)}
+        times.flow = [
+            shown.flow[checkpoint] - sent_s for checkpoint, sent_s in first.items() if checkpoint in shown.flow
+        ]
     return times
 
 
@@ -130,7 +134,7 @@ class Probe:
     """A watched vehicle at a spared checkpoint, and when it was sent."""
 
     plate: str
-    place: tuple[int, int]
+    checkpoint: int
     sent_s: float
 
 
@@ -146,10 +150,10 @@ async def _send(instance: Scratch, options: Options, plates: list[str], times: T
     began_s, sent = monotonic_s(), []
     for number, plate in enumerate(plates):
         await asyncio.sleep(began_s + number / options.probes_per_s - monotonic_s())
-        checkpoint, at_us = spared[number % SPARED], settings.clock.now_us()
+        checkpoint, at_us = spared[number * SPARED // len(plates)], settings.clock.now_us()
         record = {"id": f"probe {number}", "checkpoint": checkpoint.code, "observed_at": rfc3339(at_us), "plate": plate}
         body = json.dumps([record], ensure_ascii=False).encode()
-        probe = Probe(plate=plate, place=(checkpoint.id, at_us), sent_s=monotonic_s())
+        probe = Probe(plate=plate, checkpoint=checkpoint.id, sent_s=monotonic_s())
         writer.write(f"{head}{len(body)}\r\n\r\n".encode() + body)
         status, _ = await read_answer(reader)
         if status != 200:

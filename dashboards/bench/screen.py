@@ -18,12 +18,12 @@ FRAME_BYTES_MAX = 64 * 1024 * 1024
 
 
 class Screen:
-    """`alerts`: plate -> moment; `flow`: (checkpoint, newest event time) -> moment (of the monotonic clock)."""
+    """First moments (of the monotonic clock): `alerts` of a plate, `flow` of a checkpoint with any passages."""
 
     def __init__(self, raw: ClientConnection) -> None:
         self.raw = raw
         self.alerts: dict[str, float] = {}
-        self.flow: dict[tuple[int, int], float] = {}
+        self.flow: dict[int, float] = {}
 
     async def listen(self) -> None:
         """Take frames in until cancelled."""
@@ -33,7 +33,8 @@ class Screen:
             for card in frame.get("alerts", ()):
                 self.alerts.setdefault(card["plate"], at)
             for checkpoint in frame.get("checkpoints", ()):
-                self.flow.setdefault((checkpoint["id"], checkpoint["seen_at"]), at)
+                if checkpoint["per_minute"]:
+                    self.flow.setdefault(checkpoint["id"], at)
 
     async def echo_s(self) -> float:
         """Seconds from a ping to its pong: what the socket and its process cost without any content."""
