@@ -66,10 +66,6 @@ def security_policy(host_header: str, settings: Settings) -> str:
             "default-src 'self'",
             f"connect-src 'self' {' '.join(sorted(sockets))}",
             "script-src 'self'",
-            "style-src 'self' 'unsafe-inline'",  # the map library styles its own elements
-            "img-src 'self' data: blob:",
-            "font-src 'self' data:",
-            "worker-src 'self' blob:",
             "object-src 'none'",
             "base-uri 'none'",
             "form-action 'self'",
