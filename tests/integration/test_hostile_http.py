@@ -142,7 +142,7 @@ async def test_any_text_in_the_address_is_answered(settings, world, owner, feed,
 
         @example_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
         @given(
-            st.sampled_from(["/api/findings", "/api/findings/{id}", "/api/quarantine", "/{id}", "/a/{id}", "/api/{id}"]),
+            st.sampled_from(["/api/findings", "/api/findings/{id}", "/api/quarantine", "/{id}", "/api/{id}"]),
             st.text(max_size=60),
             st.sampled_from(["before", "limit", "state", "x"]),
             st.sampled_from(["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE"]),
@@ -283,10 +283,9 @@ async def test_every_answer_carries_what_protects_a_browser(settings, world, own
         ):
             headers = (await client.request(method, path)).headers
             assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
-            policy = headers["content-security-policy"]
-            assert (
-                "frame-ancestors 'none'" in policy and "object-src 'none'" in policy and "script-src 'self';" in policy
-            )
+            policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+            assert policy["frame-ancestors"] == policy["object-src"] == policy["base-uri"] == "'none'"
+            assert policy["default-src"] == policy.get("script-src", "'self'") == "'self'"
             assert "access-control-allow-origin" not in headers and "server" not in headers
         assert (await client.get("/api/me")).headers["cache-control"] == "no-store"
 
