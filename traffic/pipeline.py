@@ -163,8 +163,8 @@ class Worker:
             self._balance(connection)
         if self._is_due("tick", TICK_S):
             self._tick()
-        if self._is_due("snapshot", SNAPSHOT_EVERY_S):
-            self._snapshot(connection)
+        if due := [p for p in self.held if self._is_due(f"snapshot {p}", SNAPSHOT_EVERY_S)]:
+            self._snapshot(connection, due)
         if self._is_due("prune", 30.0):
             self._prune(connection)
         if self._is_due("heartbeat", 2.0):
@@ -192,6 +192,8 @@ class Worker:
                     connection, self.reader, self.state, own, self.settings.partitions, now_us=self.clock.now_us()
                 )
                 self.held[own.id] = own
+                # One after another, so that no batch waits for all.
+                self.due[f"snapshot {own.id}"] = monotonic_s() + SNAPSHOT_EVERY_S * own.id / self.settings.partitions
                 self.due.pop("settle", None)  # is the bus where the database says? Before that nothing is opened
                 log.info("partition taken", partition=own.id, epoch=own.epoch, offset=own.offset, state_from=source)
                 self.figures["takeovers"] += 1
@@ -393,7 +395,8 @@ class Worker:
             here = (own.generation, own.offset)
             meta = self.reader.meta(partition)
             if 2 * meta.waiting_bytes > self.settings.bus_bytes_max:
-                self.due.pop("snapshot", None)  # what is committed can be trimmed when a snapshot stands behind it
+                # What is committed can be trimmed when a snapshot stands behind it.
+                self.due.pop(f"snapshot {partition}", None)
             gap, generation = settle_generation(partition, here, meta)
             if generation is None:
                 if not meta.confirmed:
