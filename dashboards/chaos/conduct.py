@@ -24,7 +24,7 @@ from traffic.store import when
 
 MINUTES_MAX = 45.0  # the feed is kept for an hour, and the clients are compared with all of it
 SEND_S_MAX = 60.0  # beyond the plan's end, for what is not yet acknowledged
-UNDISTURBED_FROM_MINUTES = 3.0  # longer runs are also compared with a second instance that nobody disturbs
+UNDISTURBED_FROM_MINUTES = 1.0  # longer runs are also compared with a second instance that nobody disturbs
 Say = Callable[[str], None]
 
 
@@ -50,9 +50,15 @@ def trial(settings: Settings, *, minutes: float, seed: int, progress: Say) -> di
         )
     began_s = monotonic_s()
     with Instance(settings, Shape(), progress) as instance:
-        progress(f"seed {seed}: {len(instance.processes)} processes run after {monotonic_s() - began_s:.1f} s")
-        run = asyncio.run(_disturbed(instance, minutes * 60, seed, progress))
-        said = _check(instance, run, progress)
+        try:
+            run = _prepare(instance, minutes * 60, seed)
+            instance.start_processes()
+            progress(f"seed {seed}: {len(instance.processes)} processes run after {monotonic_s() - began_s:.1f} s")
+            asyncio.run(_disturbed(instance, run, seed, progress))
+            said = _check(instance, run, progress)
+        except BaseException:
+            progress(f"broken off; the logs of all parts are kept in {instance.keep_logs()}")
+            raise
         unexpected = list(instance.unexpected)
         logs = None if run.checks.ok else str(instance.keep_logs())
     if minutes >= UNDISTURBED_FROM_MINUTES:
@@ -89,6 +95,7 @@ def _report(run: Run, minutes: float, seed: int) -> dict[str, object]:
 
 # ---------------------------------------------------------------- the run
 def _prepare(instance: Instance, length_s: float, seed: int) -> Run:
+    """The plan, and its watch list in force before a worker runs: a later entry would look back half an hour only."""
     now = instance.settings.clock.now()
     with instance.connect() as connection:
         cast = read_cast(connection, instance.demo(), now)
@@ -98,8 +105,7 @@ def _prepare(instance: Instance, length_s: float, seed: int) -> Run:
     return Run(plan=plan, cast=cast, start_us=instance.settings.clock.now_us(), begin_s=monotonic_s())
 
 
-async def _disturbed(instance: Instance, length_s: float, seed: int, say: Say) -> Run:
-    run = _prepare(instance, length_s, seed)
+async def _disturbed(instance: Instance, run: Run, seed: int, say: Say) -> None:
     run.watchers = _watchers(instance, seed)
     keeper = asyncio.create_task(instance.keep())
     watching = [asyncio.create_task(watcher.watch()) for watcher in run.watchers]
@@ -112,8 +118,8 @@ async def _disturbed(instance: Instance, length_s: float, seed: int, say: Say) -
         wrecker = Wrecker(instance, begin_s=run.begin_s, say=say)
         run.dealt = wrecker.dealt
         activating = asyncio.create_task(_activate(instance, run))
-        wrecking = asyncio.create_task(wrecker.deal_all(make_disturbances(seed, length_s=length_s)))
-        await _sent(senders, run, length_s)
+        wrecking = asyncio.create_task(wrecker.deal_all(make_disturbances(seed, length_s=run.plan.length_s)))
+        await _sent(senders, run)
         await asyncio.gather(wrecking, activating)
         say(f"{monotonic_s() - run.begin_s:6.1f} s  all sent; waiting until everything runs and the bus is drained")
         await instance.settle()
@@ -123,7 +129,6 @@ async def _disturbed(instance: Instance, length_s: float, seed: int, say: Say) -
         for task in (keeper, *watching):
             task.cancel()
         await asyncio.gather(keeper, *watching, return_exceptions=True)
-    return run
 
 
 def _watchers(instance: Instance, seed: int) -> list[Watcher]:
@@ -149,9 +154,9 @@ async def _until_watched(watchers: list[Watcher]) -> None:
         await asyncio.sleep(verify.POLL_S)
 
 
-async def _sent(senders: Senders, run: Run, length_s: float) -> None:
+async def _sent(senders: Senders, run: Run) -> None:
     try:
-        async with asyncio.timeout(length_s + SEND_S_MAX):
+        async with asyncio.timeout(run.plan.length_s + SEND_S_MAX):
             await senders.send_all(run.plan.requests)
     except TimeoutError:
         pass  # the check names what was not acknowledged
@@ -206,14 +211,15 @@ def _compare_with_undisturbed(settings: Settings, run: Run, said: dict[str, comp
     """The same records, in order, through one door and one worker that nobody touches."""
     say("the same records again, undisturbed")
     with Instance(settings, Shape(doors=1, workers=1, apis=0), say) as instance:
-        found = asyncio.run(_undisturbed(instance, run))
+        with instance.connect() as connection:
+            cast = read_cast(connection, instance.demo(), instance.settings.clock.now())
+            enter_watches(connection, run.plan.watches, valid_from=when(run.start_us) - timedelta(days=1))
+        instance.start_processes()
+        found = asyncio.run(_undisturbed(instance, cast, run))
     run.checks.add("findings equal those of an undisturbed instance", compare.compare_findings(found, said))
 
 
-async def _undisturbed(instance: Instance, run: Run) -> dict[str, compare.Said]:
-    with instance.connect() as connection:
-        cast = read_cast(connection, instance.demo(), instance.settings.clock.now())
-        enter_watches(connection, run.plan.watches, valid_from=when(run.start_us) - timedelta(days=1))
+async def _undisturbed(instance: Instance, cast: Cast, run: Run) -> dict[str, compare.Said]:
     senders = Senders(instance.doors, cast.senders, start_us=run.start_us, begin_s=monotonic_s(), hurry=True)
     await senders.send_all([request for request in run.plan.requests if not request.ghost])
     run.checks.add("the undisturbed bus is drained", await verify.drained(instance))

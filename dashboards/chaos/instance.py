@@ -49,7 +49,7 @@ class Process:
 
 
 class Instance:
-    """Use as a context manager; everything of it is gone afterwards, but the logs where they are wanted."""
+    """Use as a context manager: inside, the services run and the province is loaded; afterwards all of it is gone."""
 
     def __init__(self, base: Settings, shape: Shape, say: Callable[[str], None]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="traffic-chaos-", dir="/tmp"))  # noqa: S108 - private, short
@@ -92,6 +92,9 @@ class Instance:
             update={"database_url": self.embedded.database_url, "redis_url": self.embedded.redis_url}
         )
         prepare(self.settings)
+
+    def start_processes(self) -> None:
+        """Start what the shape wants, and wait until it serves."""
         counts = {"worker": self._shape.workers, "doors": self._shape.doors, "api": self._shape.apis}
         for kind, count in counts.items():
             for number in range(1, count + 1):
