@@ -45,12 +45,12 @@ def web_client() -> Path:
     return dist
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser(browser_executable: Path) -> Iterator[Browser]:
-    """One browser for these tests; each has a profile of its own in it.
+    """One browser for a module; each test has a profile of its own in it.
 
-    It ends with the package: while it is open its event loop runs in this thread, and no test of another package that
-    has a loop of its own could run.
+    It ends with the module: while it is open its event loop runs in this thread, and no test that has a loop of its
+    own could run.
     """
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
