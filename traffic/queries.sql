@@ -92,8 +92,8 @@ SELECT before, received_at FROM passage_amendment
 WHERE source_hash = %(source_hash)s AND observed_at = %(observed_at)s ORDER BY revision DESC;
 
 -- name: amendment_write
-INSERT INTO passage_amendment (observed_at, source_hash, revision, before, after, received_at)
-SELECT %(observed_at)s, %(source_hash)s, count(*) + 1, %(before)s, %(after)s, %(received_at)s
+INSERT INTO passage_amendment (observed_at, source_hash, revision, before, after, received_at, door, device)
+SELECT %(observed_at)s, %(source_hash)s, count(*) + 1, %(before)s, %(after)s, %(received_at)s, %(door)s, %(device)s
 FROM passage_amendment WHERE source_hash = %(source_hash)s AND observed_at = %(observed_at)s;
 
 -- name: roll_up

@@ -152,7 +152,8 @@ def amend(connection: psycopg.Connection, rows: np.ndarray) -> np.ndarray | None
     if not is_newest:
         before, after = after, before
     amendment = {"before": Jsonb(before), "after": Jsonb(after), "received_at": received_at}
-    connection.execute(SQL["amendment_write"], {**identity, **amendment})
+    sender = {"door": int(row["door"]), "device": int(row["device"])}
+    connection.execute(SQL["amendment_write"], {**identity, **amendment, **sender})
     return _set_passage(connection, stored, row, after) if is_newest else None
 
 

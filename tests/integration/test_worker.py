@@ -277,6 +277,23 @@ def test_a_second_door_adds_a_source_and_no_passage(bench: Bench, world: World, 
     assert bench.one("SELECT count(*) FROM passage_amendment") == 0
 
 
+def test_who_amended_a_passage_that_another_device_sent_is_kept(bench: Bench, world: World):
+    worker = bench.worker()
+    row = seen(world, 0, -5, speed_kmh=96.5)
+    other = seen(world, 0, -5, speed_kmh=40.0)
+    for name, value in {**SECOND_DOOR, "received_at": int(row["received_at"][0]) + 1}.items():
+        other[name] = value
+    bench.send(row)
+    bench.drain(worker)
+    bench.send(other)
+    bench.drain(worker)
+
+    assert bench.rows("SELECT door, device FROM passage") == [(int(Door.NATIVE), world.native_id)]
+    assert bench.rows("SELECT door, device, before->'speed_kmh', after->'speed_kmh' FROM passage_amendment") == [
+        (SECOND_DOOR["door"], SECOND_DOOR["device"], 96.5, 40.0)
+    ]
+
+
 @pytest.mark.parametrize("between", ["one batch", "two batches", "a takeover"])
 def test_other_content_amends_the_passage_and_keeps_what_it_said(bench: Bench, world: World, between: str):
     worker = bench.worker()

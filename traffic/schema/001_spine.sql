@@ -252,6 +252,8 @@ CREATE TABLE passage_amendment (                     -- the same passage sent ag
     before      jsonb NOT NULL,
     after       jsonb NOT NULL,
     received_at timestamptz NOT NULL,
+    door        smallint NOT NULL,                   -- who sent this copy: without a source's id another device can
+    device      int NOT NULL,
     UNIQUE (source_hash, observed_at, revision)
 );
 SELECT create_hypertable('passage_amendment', 'observed_at', chunk_time_interval => interval '1 day', create_default_indexes => false);
