@@ -4,6 +4,7 @@ import pstats
 import time
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -122,7 +123,7 @@ def _prepare(instance: Scratch, options: Options) -> Load:
 
 
 def run_once(
-    instance: Scratch, options: Options, load: Load, *, python: dict[str, tuple[str, ...]] | None = None
+    instance: Scratch, options: Options, load: Load, *, python: Mapping[str, tuple[str, ...]] | None = None
 ) -> Run:
     """One repeat on a fresh database with fresh processes."""
     upto = max(1, options.lead // options.records)

@@ -63,6 +63,10 @@ def measure(options: Options, progress: Progress) -> Measured:
         for share in SHARES:
             taken[share] = _at_pace(instance, options, share * sustained)
             progress(f"{share:.0%} of {sustained:,}/s: alert p99 {percentile_ms(taken[share].alert, 99):,.0f} ms")
+    return _result(options, sustained, taken)
+
+
+def _result(options: Options, sustained: int, taken: dict[float, Times]) -> Measured:
     half = taken[0.5]
     return Measured(
         name="latency",

@@ -1,7 +1,7 @@
 """Labelled drives over the model province's sections: what happened, and what imperfect cameras make of it. Seeded.
 
-Simulated, and labelled so: it says how the rule bears misreads, missed reads, clock skew, braking at the camera, rests on
-the way and late data in stated shares; it says nothing about the shares on real roads.
+Simulated, and labelled so: it says how a rule bears misreads, missed reads, clock skew, braking at the camera, rests
+on the way and late data in stated shares; it says nothing about the shares on real roads.
 """
 
 from collections import defaultdict
@@ -17,7 +17,6 @@ from traffic.readings import PASSAGE, Door
 START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 HORIZON_S = 7_200
 SECTIONS_MAX = 4  # driven one after another
-CATCHES = "0123456789"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,13 @@
 """Precision and recall of the section-speed rule on labelled drives, beside judging by spot speed at the camera."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from uuid import UUID
 
 import msgspec
 import numpy as np
 
 from dashboards.bench.measured import Measured, Measurement, Progress, Reference
-from dashboards.evaluate.drives import START_US, Drive, World, make
+from dashboards.evaluate.drives import START_US, Drive, Nature, World, make
 from traffic import findings
 from traffic.findings import SECTION_SPEED, Finding
 from traffic.province import RULES
@@ -79,6 +80,7 @@ def measure(options: Options, progress: Progress) -> Measured:
             "retracted": sum(finding.state == "retracted" for finding in found),
             "drives": len(world.drives),
             "readings": len(world.rows),
+            "shares": asdict(Nature()),
             "options": msgspec.to_builtins(options),
         },
     )
@@ -100,7 +102,7 @@ def _rulebook() -> RuleBook:
 def find(world: World, rules: RuleBook) -> list[Finding]:
     """All findings in the end, from the readings in batches in the order of their arrival."""
     order = np.argsort(world.arrives_s, kind="stable")
-    state, known = VehicleState(), {}
+    state, known = VehicleState(), dict[UUID, Finding]()
     for start in range(0, len(order), BATCH_ROWS):
         batch = order[start : start + BATCH_ROWS]
         now_us = START_US + int(world.arrives_s[batch[-1]] * 1e6)
@@ -136,9 +138,10 @@ def _is_said(drive: Drive, said: dict[tuple[int, int], list[float]]) -> bool:
 def score_spot(world: World, allowed: float) -> Score:
     """The plain method on the same drives: said when either end's reading shows too high a spot speed.
 
-    A misread plate accuses somebody else: it counts as said of nobody that was too fast.
+    A misread plate accuses somebody else: each such reading is said falsely.
     """
     hits = false = missed = 0
+    misread: set[int] = set()
     for drive in world.drives:
         rows = [row for row in drive.rows if row is not None]
         fast = [row for row in rows if world.rows["speed_kmh"][row] > drive.section.limit_kmh * allowed]
@@ -147,8 +150,8 @@ def score_spot(world: World, allowed: float) -> Score:
             hits, missed = hits + accused, missed + (not accused)
         else:
             false += accused
-        false += sum(bool(world.misread[row]) for row in fast)
-    return Score(hits=hits, false=false, missed=missed)
+        misread.update(row for row in fast if world.misread[row])
+    return Score(hits=hits, false=false + len(misread), missed=missed)
 
 
 EVALUATION = Measurement(describe="precision and recall of section speed", options=Options, measure=measure)
