@@ -219,6 +219,7 @@ def postgres_options(run: Path) -> dict[str, str]:
         "timezone": "UTC",
         "log_timezone": "UTC",
         "log_min_messages": "warning",
+        "log_error_verbosity": "terse",  # details and contexts quote rows, and rows hold plates
         "log_line_prefix": "%m [%p] %a ",
         "logging_collector": "off",
     }

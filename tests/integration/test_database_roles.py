@@ -259,6 +259,20 @@ def test_the_doors_and_workers_role_knows_no_persons(settings, filled, owner):
             writer.execute("SELECT * FROM login_attempt('somebody', 5, 60)")
 
 
+def test_a_row_that_is_refused_leaves_no_plate_in_the_databases_log(settings, services, open_folder, filled):
+    with psycopg.connect(as_role(settings.database_url, WRITER), autocommit=True) as writer:
+        with pytest.raises(psycopg.errors.CheckViolation):
+            writer.execute("UPDATE watchlist_entry SET level = 9, plate = %s", ["吉A77777"])
+        with pytest.raises(psycopg.errors.NotNullViolation) as told, writer.cursor() as cursor:
+            with cursor.copy("COPY odd_plate (plate_key, plate) FROM STDIN") as copy:
+                copy.write_row((None, "吉A77777"))
+    assert "A77777" in (told.value.diag.message_detail or "")  # the client is told, and keeps it to itself
+    logs = list((open_folder / "services").rglob("*.log"))
+    texts = [path.read_text(errors="replace") for path in logs]
+    assert any("violates check constraint" in text for text in texts)
+    assert not any("A77777" in text for text in texts)
+
+
 # ---------------------------------------------------------------- one rule, two places
 units = st.sampled_from([*UNITS, 0, 999])
 audiences = st.tuples(st.lists(units, max_size=4), st.sampled_from([0, 1]), st.lists(units, max_size=3))
