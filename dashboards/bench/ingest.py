@@ -39,7 +39,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     chunks: int = 6  # that the event time passes through
     lead: int = 200_000
     seed: int = 1
-    profile: bool = False  # one more repeat with the worker and the door under cProfile
+    profile: bool = False  # two more repeats that show where the time goes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,6 @@ class Run:
     lag_max: int  # acknowledged but not stored
     refused: int
     findings: int
-    stages_s: dict[str, float]
 
 
 def measure(options: Options, progress: Progress) -> Measured:
@@ -94,7 +93,6 @@ def _result(
             "refused_requests": sum(run.refused for run in runs),
             "findings": [run.findings for run in runs],
             "cpu_us_per_passage": _per_passage([run.cpu_s for run in runs], options.passages),
-            "worker_us_per_passage": _per_passage([run.stages_s for run in runs], options.passages),
             "cores_used": round(mean(sum(run.cpu_s.values()) / run.elapsed_s for run in runs), 2),
             "options": msgspec.to_builtins(options),
             **profiles,
@@ -123,12 +121,12 @@ def _prepare(instance: Scratch, options: Options) -> Load:
 
 
 def run_once(
-    instance: Scratch, options: Options, load: Load, *, python: Mapping[str, tuple[str, ...]] | None = None
+    instance: Scratch, options: Options, load: Load, *, programs: Mapping[str, tuple[str, ...]] | None = None
 ) -> Run:
     """One repeat on a fresh database with fresh processes."""
     upto = max(1, options.lead // options.records)
     with (
-        running(instance, begins_us=load.begins_us, workers=options.workers, python=python),
+        running(instance, begins_us=load.begins_us, workers=options.workers, programs=programs),
         client(instance, load, connections=options.connections, upto=upto) as sender,
         instance.connect() as connection,
     ):
@@ -161,9 +159,6 @@ def _watch(instance: Scratch, options: Options, sender: Client, connection: psyc
         lag_max=_lag_max(report, options.records, seen),
         refused=report.refused,
         findings=_findings(connection),
-        stages_s={
-            name[:-2]: spent for name, spent in figures.items() if name.endswith("_s") and name != "records_per_s"
-        },
     )
 
 
@@ -206,13 +201,34 @@ def _worker_figures(instance: Scratch, connection: psycopg.Connection, total: in
     return figures
 
 
-def _profiled(instance: Scratch, options: Options, load: Load, progress: Progress) -> dict[str, list[str]]:
-    """Where the time of a door and a worker goes, function by function (slower than without the profiler)."""
-    progress("profiling")
-    files = {name: instance.folder / f"{name}.profile" for name in ("doors", "worker")}
-    python = {name: ("-m", "cProfile", "-o", str(file)) for name, file in files.items()}
-    run_once(instance, msgspec.structs.replace(options, workers=1), load, python=python)
-    return {f"profile_{name}": _hottest(file) for name, file in files.items()}
+def _profiled(instance: Scratch, options: Options, load: Load, progress: Progress) -> dict[str, object]:
+    """Where the time goes: the stages of a worker, then functions of door and worker (slower, under the profiler)."""
+    alone = msgspec.structs.replace(options, workers=1)
+    stages = instance.folder / "stages"
+    progress("one worker, its stages timed")
+    run = run_once(instance, alone, load, programs={"worker": ("-m", "dashboards.bench.stages", str(stages))})
+    files = {command: instance.folder / f"{command}.profile" for command in ("doors", "worker")}
+    progress("one worker, all under the profiler")
+    run_once(
+        instance, alone, load,
+        programs={
+            command: ("-m", "cProfile", "-o", str(file), "-m", "dashboards.cli", command)
+            for command, file in files.items()
+        },
+    )  # fmt: skip
+    return {
+        "stages_us_per_passage": _stages(stages, options.passages),
+        "stages_passages_per_s": round(run.per_s),
+        **{f"profile_{command}": _hottest(file) for command, file in files.items()},
+    }
+
+
+def _stages(file: Path, passages: int) -> dict[str, dict[str, float]]:
+    spent = msgspec.json.decode(file.read_bytes(), type=dict[str, tuple[int, float, float]])
+    return {
+        name: {"calls": calls, "all": round(seconds * 1e6 / passages, 2), "cpu": round(cpu_s * 1e6 / passages, 2)}
+        for name, (calls, seconds, cpu_s) in sorted(spent.items(), key=lambda entry: -entry[1][1])
+    }
 
 
 def _hottest(file: Path, lines: int = 25) -> list[str]:

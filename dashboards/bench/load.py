@@ -77,22 +77,22 @@ def running(
     *,
     begins_us: int,
     workers: int,
-    python: Mapping[str, tuple[str, ...]] | None = None,
+    programs: Mapping[str, tuple[str, ...]] | None = None,
     more: tuple[str, ...] = (),
     watched: Sequence[str] | None = None,
 ) -> Iterator[list[Process]]:
     """Doors and workers (and `more` parts) on a fresh database, at a clock that shows `begins_us` now.
 
-    `python`: arguments of the interpreter for a part, by its command.
+    `programs`: what runs in the place of a command (see Scratch.start).
     """
     instance.renew()
     instance.watch(stream_of_passages.watched_plates() if watched is None else watched)
     instance.set_clock(begins_us)
-    before = python or {}
+    instead = programs or {}
     try:
-        started = [instance.start("doors", python=before.get("doors", ()))]
+        started = [instance.start("doors", program=instead.get("doors", ()))]
         for number in range(workers):
-            started.append(instance.start("worker", f"worker {number + 1}", python=before.get("worker", ())))
+            started.append(instance.start("worker", f"worker {number + 1}", program=instead.get("worker", ())))
         started += [instance.start(command) for command in more]
         instance.wait_open()
         yield started

@@ -69,14 +69,14 @@ class Scratch:
     device: int = 0
     processes: list[Process] = field(default_factory=list)
 
-    def start(self, command: str, name: str = "", *, python: tuple[str, ...] = ()) -> Process:
-        """Start `traffic <command>`; `python` are arguments of the interpreter."""
+    def start(self, command: str, name: str = "", *, program: tuple[str, ...] = ()) -> Process:
+        """Start `traffic <command>`, or in its place the interpreter with the arguments `program`."""
         name = name or command
         log = self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as out:
             popen = subprocess.Popen(
-                [sys.executable, *python, *COMMAND, command],
+                [sys.executable, *(program or (*COMMAND, command))],
                 env=environment(self.settings),
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -30,7 +30,7 @@ MIX = Mix(
 )  # fmt: skip
 RUN = Run(
     per_s=100.0, overall_per_s=90.0, transactions=2, cpu_s={"doors": 1.0}, elapsed_s=2.0, lag_max=10, refused=0,
-    findings=1, stages_s={},
+    findings=1,
 )  # fmt: skip
 
 
