@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from traffic.errors import Reason
 from traffic.limits import BATCH_RECORDS_MAX
 from traffic.readings import (
     DeviceEvent,
@@ -117,19 +118,7 @@ def _unpack(work: Work, partition: int, entry: Entry, now_us: int) -> PassageBat
     try:
         kind, content = decode_entry(entry.data)
     except EntryUnreadable as error:
-        work.rejects.append(
-            Reject(
-                received_at=now_us,
-                door=0,
-                device_id=None,
-                unit_id=None,
-                position=entry.counter,
-                field="",
-                reason="malformed",
-                detail=str(error),
-                body=entry.data,
-            )
-        )
+        work.rejects.append(_refused(entry, Reason.MALFORMED, str(error), now_us))
         return None
     if isinstance(content, PassageBatch):
         return content
@@ -142,6 +131,30 @@ def _unpack(work: Work, partition: int, entry: Entry, now_us: int) -> PassageBat
             work.rejects.append(item)
     assert kind is not EntryKind.PASSAGES
     return None
+
+
+def set_aside(place: Place, partition: int, entry: Entry, why: str, *, now_us: int) -> Work:
+    """The batch of an entry that can be stored in no way: its bytes go to quarantine, and the partition goes on."""
+    there = (entry.generation, entry.counter)
+    return Work(
+        moves={partition: (place, there)},
+        rejects=[_refused(entry, Reason.NOT_STORABLE, why, now_us)],
+        read={partition: [(*there, entry.in_bytes)]},
+    )
+
+
+def _refused(entry: Entry, reason: Reason, detail: str, now_us: int) -> Reject:
+    return Reject(
+        received_at=now_us,
+        door=0,
+        device_id=None,
+        unit_id=None,
+        position=entry.counter % 2**31,
+        field="",
+        reason=reason,
+        detail=detail,
+        body=entry.data,
+    )
 
 
 def settle_generation(partition: int, here: Place, meta: BusMeta) -> tuple[Gap | None, int | None]:

@@ -44,3 +44,6 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"  # a value of the standard that this door does not take
     TOO_MANY = "too_many"  # over the door's bound of records in one request
     RULE_FAILED = "rule_failed"  # a rule failed on it twice; it is stored, the rule was skipped
+    NOT_STORABLE = (
+        "not_storable"  # an entry of the bus that failed again and again, alone too; kept here with its bytes
+    )

@@ -22,7 +22,7 @@ import structlog
 from traffic import commit as one
 from traffic import database, store
 from traffic.clock import monotonic_s
-from traffic.collect import Work, collect, settle_generation
+from traffic.collect import Entry, Place, Work, collect, set_aside, settle_generation
 from traffic.commit import Judged
 from traffic.errors import LeaseLost, Reason, ServiceError
 from traffic.health import Heartbeat
@@ -51,7 +51,9 @@ log = structlog.get_logger()
 
 IDLE_WAIT_MS = 100  # how long a read waits for something to come
 BACKOFF_S_MAX = 5.0
-FAILURES_BEFORE_BISECT = 2
+FAILURES_BEFORE_BISECT = 2  # then each record that a rule fails on goes without the rules
+FAILURES_BEFORE_ALONE = 4  # then one entry at a time
+FAILURES_BEFORE_SET_ASIDE = 6  # then the entry goes to quarantine whole
 
 
 class Worker:
@@ -71,6 +73,8 @@ class Worker:
         self.known = KnownRecords()
         self.book: Book | None = None
         self.failures: Counter[tuple[int, int, int]] = Counter()  # (partition, generation, offset) -> rule failures
+        self.in_hand: list[tuple[int, int, int]] = []  # places of the batch that is being worked on
+        self.failure = ""  # why the last batch failed
         self.doubtful: set[tuple[int, int, int]] = set()  # places whose batch met a record that the table holds
         self.figures: Counter[str] = Counter()
         self.recent: deque[tuple[float, int]] = deque(maxlen=200)  # (monotonic, records) of the last batches
@@ -87,21 +91,30 @@ class Worker:
             try:
                 self.step()
                 backoff_s = 0.1
+            except psycopg.DataError as error:  # the records' own fault: to wait would change nothing
+                self._note_failure(error)
+                self._pause(backoff_s)
             except (LeaseLost, ServiceError, psycopg.Error, redis.RedisError) as error:
                 log.warning("batch abandoned", why=str(error).splitlines()[0] if str(error) else repr(error))
                 self.abandon()
                 self._pause(backoff_s)
                 backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)
-            except Exception:  # noqa: BLE001 - the one supervising loop: a fault in a rule must not end the worker
-                log.error("batch failed", trace=traceback.format_exc())
-                for place in self._places():
-                    self.failures[place] += 1
-                self.abandon()
+            except Exception as error:  # noqa: BLE001 - the one supervising loop: a fault in a rule must not end the worker
+                self._note_failure(error)
                 self._pause(backoff_s)
         self._leave()
 
+    def _note_failure(self, error: Exception) -> None:
+        """A batch failed by what is in it: it is tried again, then more and more carefully (see `_choose`)."""
+        log.error("batch failed", trace=traceback.format_exc())
+        self.failure = f"{type(error).__name__}: {error}"[:2000]
+        for place in self.in_hand:
+            self.failures[place] += 1
+        self.abandon()
+
     def step(self) -> None:
         """One turn: upkeep that is due, then one batch."""
+        self.in_hand = []
         connection = self._connected()
         self._keep_up(connection)
         if not self.held:
@@ -114,15 +127,34 @@ class Worker:
             self._settle(connection, [partition for partition in places if partition not in found])
         if not found:
             return
+        found = self._choose(places, found)
+        self.in_hand = [(partition, *places[partition]) for partition in found]
         work = collect(places, found, now_us=now_us)
         if work.moves:
-            self._process(connection, work, now_us)
+            self._process(connection, self._without_hopeless(places, found, work, now_us), now_us)
         self._close_gaps(connection, work)
         gaping = {gap.partition for gap in work.gaps}
         self._settle(connection, [p for p in found if p not in work.moves and p not in gaping])
         entries = sum(len(entries) for entries in work.read.values())
         records = max(1, len(work.batch)) / max(1, entries)
         self.read_count = int(np.clip(BATCH_RECORDS_MAX / records / max(1, len(found)), 16, 2_000))
+
+    def _choose(self, places: dict[int, Place], found: dict[int, list[Entry]]) -> dict[int, list[Entry]]:
+        """All that was read; where a batch failed although the rules were bisected, one entry of one partition."""
+        for partition, entries in found.items():
+            if self.failures[(partition, *places[partition])] >= FAILURES_BEFORE_ALONE:
+                return {partition: entries[:1]}
+        return found
+
+    def _without_hopeless(
+        self, places: dict[int, Place], found: dict[int, list[Entry]], work: Work, now_us: int
+    ) -> Work:
+        """The batch as it is, unless it is an entry that failed alone as well: that one is set aside."""
+        ((partition, entries), *others) = found.items()
+        if others or self.failures[(partition, *places[partition])] < FAILURES_BEFORE_SET_ASIDE:
+            return work
+        log.error("entry set aside", partition=partition, counter=entries[0].counter, why=self.failure)
+        return set_aside(places[partition], partition, entries[0], self.failure, now_us=now_us)
 
     def abandon(self) -> None:
         """Forget everything that may have run ahead; leases are taken anew or run out."""
@@ -430,9 +462,6 @@ class Worker:
         since = monotonic_s() - 10.0
         rate = sum(records for at, records in self.recent if at > since) / 10.0
         return {**self.figures, "partitions": len(self.held), "records_per_s": rate, "vehicles": len(self.state)}
-
-    def _places(self) -> list[tuple[int, int, int]]:
-        return [(own.id, own.generation, own.offset) for own in self.held.values()]
 
     def _pause(self, seconds: float) -> None:
         self.stop.wait(seconds)

@@ -216,15 +216,20 @@ def write_rejects(
                     "device_id": reject.device_id,
                     "unit_id": reject.unit_id,
                     "position": reject.position,
-                    "field": reject.field,
+                    "field": _storable(reject.field),
                     "reason": reject.reason,
-                    "detail": reject.detail,
+                    "detail": _storable(reject.detail),
                     "body": reject.body,
                     "audience": sorted(audience_of_unit.get(reject.unit_id or 0) or {top}),
                 }
                 for reject in rejects
             ],
         )
+
+
+def _storable(text: str) -> str:
+    """Words that may quote a sender: PostgreSQL's text holds no NUL."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def read_findings(connection: psycopg.Connection, ids: list) -> dict:

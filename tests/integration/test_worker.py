@@ -17,12 +17,21 @@ from tests.conftest import wait_until
 from tests.dying_worker import STEPS
 from tests.workbench import Bench, batch, identities_of, seen
 from tests.world import CORPS, UNITS, WEST, World, build
-from traffic import commit, database, pipeline
+from traffic import commit, database, pipeline, store
 from traffic.errors import BusClosed, LeaseLost
 from traffic.limits import LOGICAL_PARTITIONS, RING_OBSERVATIONS
 from traffic.pipeline import Worker
 from traffic.plates import plate_key, plate_text
-from traffic.readings import DeviceEvent, Door, EntryKind, Reject, logical_partitions, routing_keys
+from traffic.readings import (
+    DeviceEvent,
+    Door,
+    EntryKind,
+    PassageBatch,
+    Reject,
+    decode_entry,
+    logical_partitions,
+    routing_keys,
+)
 from traffic.settings import Settings
 from traffic.store import us_of
 from traffic.stream import meta_key, stream_key
@@ -794,6 +803,58 @@ def test_a_record_that_breaks_a_rule_is_stored_and_quarantined_and_the_others_ar
     assert {reason for reason, *_ in kept} == {"rule_failed"}
     assert all("ZeroDivisionError: a rule that cannot bear this speed" in detail for _, detail, _ in kept)
     assert all(str(poison).encode() in bytes(body) for *_, body in kept)
+
+
+def test_an_entry_that_the_database_refuses_for_good_is_set_aside_and_the_partition_goes_on(bench: Bench, world: World):
+    rows = one_partition(world, 12)
+    with running(bench.worker()) as worker:
+        send_each(bench, rows[:4])
+        bench.send_batch(batch(rows[4], images=("no\0where",)))  # no door lets it through; a rolled-back door might
+        send_each(bench, rows[5:])
+        bench.send(*traffic_of(world))
+        wait_until(lambda: bench.one("SELECT count(*) FROM quarantine"), what="the entry in quarantine")
+        everything = len(rows) - 1 + len(traffic_of(world))
+        wait_until(lambda: bench.one("SELECT count(*) FROM passage") == everything, what="all other records")
+    assert bench.identities() == identities_of(*rows[:4], *rows[5:], *traffic_of(world))
+    ((reason, detail, body),) = bench.rows("SELECT reason, detail, body FROM quarantine")
+    assert reason == "not_storable" and "NUL" in detail
+    assert decode_entry(bytes(body))[1].rows["source_hash"] == rows[4]["source_hash"]
+    assert worker.figures["rejects"] == 1
+    assert_feed_is_dense(bench)
+
+
+def test_a_fault_outside_the_rules_stops_nothing_but_its_own_entry(
+    bench: Bench, world: World, monkeypatch: pytest.MonkeyPatch
+):
+    copy = store.copy_passages
+
+    def fragile(connection: psycopg.Connection, records: PassageBatch) -> None:
+        if (records.rows["lane"] == 66).any():
+            raise TypeError("a fault of the programme")
+        copy(connection, records)
+
+    monkeypatch.setattr(store, "copy_passages", fragile)
+    rows = one_partition(world, 6)
+    rows[2]["lane"] = 66
+    with running(bench.worker()):
+        send_each(bench, rows)
+        wait_until(lambda: bench.one("SELECT count(*) FROM passage") == len(rows) - 1, what="the other records")
+    assert bench.rows("SELECT reason, detail FROM quarantine") == [
+        ("not_storable", "TypeError: a fault of the programme")
+    ]
+
+
+def test_a_refusal_that_quotes_a_nul_does_not_stop_the_partition(bench: Bench, world: World):
+    worker = bench.worker()
+    hostile = Reject(
+        received_at=1_790_000_000_000_000, door=2, device_id=1, unit_id=WEST, position=0, field="check\0point",
+        reason="unknown_checkpoint", detail="no checkpoint has the code a\0b", body=b"a\0b",
+    )  # fmt: skip
+    bench.send_small(EntryKind.REJECTS, [hostile])
+    bench.drain(worker)
+    assert bench.rows("SELECT reason, detail, body FROM quarantine") == [
+        ("unknown_checkpoint", "no checkpoint has the code a\N{SYMBOL FOR NULL}b", b"a\0b")
+    ]
 
 
 def test_a_watch_entry_looks_back_half_an_hour_when_it_is_activated(bench: Bench, world: World):

@@ -259,6 +259,7 @@ export const en = {
   'reason.unsupported': 'Value not supported',
   'reason.too_many': 'Too many records in one request',
   'reason.rule_failed': 'A rule failed on it',
+  'reason.not_storable': 'Could not be stored; kept whole',
   'reason.other': 'Other reason',
 } as const satisfies Record<Word, string>;
 

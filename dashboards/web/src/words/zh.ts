@@ -254,6 +254,7 @@ export const zh = {
   'reason.unsupported': '不支持的取值',
   'reason.too_many': '一次提交的记录过多',
   'reason.rule_failed': '规则计算失败',
+  'reason.not_storable': '入库失败，整批保留',
   'reason.other': '其他原因',
 } as const;
 
