@@ -255,13 +255,14 @@ def _write_findings(connection: psycopg.Connection, judged: Judged, *, now_us: i
     ids = [findings.finding_id(c.kind, c.plate_key, c.class_group, c.anchor) for c in judged.candidates]
     stored = store.read_findings(connection, sorted(set(ids)))
     rows: list[FeedRow] = []
+    written: list[tuple[Finding, int]] = []
     for identity, candidate, partition in zip(ids, judged.candidates, judged.partition_of_candidate, strict=True):
         finding = findings.fold(stored.get(identity), candidate, now_us=now_us)
         if finding is None:
             continue
         stored[identity] = finding
         plate = _plate(connection, finding, judged.new)
-        store.write_finding(connection, finding, partition)
+        written.append((finding, partition))
         rows.append(
             FeedRow(
                 partition=partition,
@@ -274,6 +275,7 @@ def _write_findings(connection: psycopg.Connection, judged: Judged, *, now_us: i
                 body=findings.card(finding, plate),
             )
         )
+    store.write_findings(connection, written)
     return rows
 
 

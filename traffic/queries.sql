@@ -150,11 +150,11 @@ INSERT INTO finding_revision (finding_id, revision, change, raised_at, cause, gr
 VALUES (%(id)s, %(revision)s, %(change)s, %(raised_at)s, %(cause)s, %(grounds)s);
 
 -- name: feed_write
--- All rows of a batch at once; audiences and bodies come as text, which is many times cheaper to hand over.
+-- All rows of a batch at once; audiences and bodies come as text in binary arrays, which are cheap to hand over.
 INSERT INTO feed (partition, seq, at, topic, kind, key, audience, visibility, addressees, body)
 SELECT t.partition, t.seq, %(at)s, t.topic, t.kind, t.key, t.audience::int[], t.visibility, t.addressees::int[], t.body::jsonb
-FROM unnest(%(partitions)s::smallint[], %(seqs)s::bigint[], %(topics)s::text[], %(kinds)s::text[], %(keys)s::text[],
-            %(audiences)s::text[], %(visibilities)s::smallint[], %(addressees)s::text[], %(bodies)s::text[])
+FROM unnest(%(partitions)s::smallint[], %(seqs)s::bigint[], %(topics)b::text[], %(kinds)b::text[], %(keys)b::text[],
+            %(audiences)b::text[], %(visibilities)s::smallint[], %(addressees)b::text[], %(bodies)b::text[])
      AS t(partition, seq, topic, kind, key, audience, visibility, addressees, body);
 
 -- name: feed_prune

@@ -1,9 +1,9 @@
 """What the stream workers write and read, in verbs of the domain, inside the caller's transaction."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import numpy as np
 import psycopg
 from psycopg import sql
@@ -271,18 +271,23 @@ def finding_of_row(row: dict) -> Finding:
     )
 
 
-def write_finding(connection: psycopg.Connection, finding: Finding, partition: int) -> None:
-    """Write the finding as it stands and the revision that brought it there."""
-    grounds = Jsonb(
-        {
-            "rule": {"name": finding.rule_name, "clause": finding.clause},
-            "count": finding.count,
-            "observations": [asdict(observation) for observation in finding.observations],
-            "detail": finding.detail,
-            "cause": finding.cause,
-        }
-    )
-    row = {
+def write_findings(connection: psycopg.Connection, written: Sequence[tuple[Finding, int]]) -> None:
+    """Write findings (each with its partition) as they stand, and the revisions that brought them there, in order."""
+    rows = [_row_of_finding(finding, partition) for finding, partition in written]
+    with connection.cursor() as cursor:
+        cursor.executemany(SQL["finding_write"], rows)
+        cursor.executemany(SQL["finding_revision_write"], rows)
+
+
+def _row_of_finding(finding: Finding, partition: int) -> dict[str, object]:
+    grounds = {
+        "rule": {"name": finding.rule_name, "clause": finding.clause},
+        "count": finding.count,
+        "observations": finding.observations,
+        "detail": finding.detail,
+        "cause": finding.cause,
+    }
+    return {
         "id": finding.id,
         "kind": finding.kind,
         "partition": partition,
@@ -299,11 +304,9 @@ def write_finding(connection: psycopg.Connection, finding: Finding, partition: i
         "first_at": when(finding.first_at),
         "observed_at": when(finding.observed_at),
         "raised_at": when(finding.raised_at),
-        "grounds": grounds,
+        "grounds": Jsonb(grounds, msgspec.json.encode),
         "audience": sorted(finding.audience.units),
         "visibility": finding.audience.visibility,
         "addressees": sorted(finding.audience.addressees),
-        "cause": Jsonb(finding.cause),
+        "cause": Jsonb(finding.cause, msgspec.json.encode),
     }
-    connection.execute(SQL["finding_write"], row)
-    connection.execute(SQL["finding_revision_write"], row)
