@@ -35,7 +35,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     records: int = 1_000
     repeats: int = 3
     workers: int = 2
-    connections: int = 8
+    connections: int = 16
     chunks: int = 6  # that the event time passes through
     lead: int = 200_000
     seed: int = 1
@@ -203,31 +203,34 @@ def _worker_figures(instance: Scratch, connection: psycopg.Connection, total: in
 
 def _profiled(instance: Scratch, options: Options, load: Load, progress: Progress) -> dict[str, object]:
     """Where the time goes: the stages of a worker, then functions of door and worker (slower, under the profiler)."""
-    alone = msgspec.structs.replace(options, workers=1)
     stages = instance.folder / "stages"
-    progress("one worker, its stages timed")
-    run = run_once(instance, alone, load, programs={"worker": ("-m", "dashboards.bench.stages", str(stages))})
+    stages.mkdir()
+    progress("the workers' stages")
+    run = run_once(instance, options, load, programs={"worker": ("-m", "dashboards.bench.stages", str(stages))})
     files = {command: instance.folder / f"{command}.profile" for command in ("doors", "worker")}
     progress("one worker, all under the profiler")
     run_once(
-        instance, alone, load,
+        instance, msgspec.structs.replace(options, workers=1), load,
         programs={
             command: ("-m", "cProfile", "-o", str(file), "-m", "dashboards.cli", command)
             for command, file in files.items()
         },
     )  # fmt: skip
     return {
-        "stages_us_per_passage": _stages(stages, options.passages),
-        "stages_passages_per_s": round(run.per_s),
+        "stages": {"passages_per_s": round(run.per_s), "us_per_passage": _stages(stages, options.passages)},
         **{f"profile_{command}": _hottest(file) for command, file in files.items()},
     }
 
 
-def _stages(file: Path, passages: int) -> dict[str, dict[str, float]]:
-    spent = msgspec.json.decode(file.read_bytes(), type=dict[str, tuple[int, float, float]])
+def _stages(folder: Path, passages: int) -> dict[str, dict[str, float]]:
+    """Of all workers together: calls, and us of each passage, all and CPU alone."""
+    total: dict[str, tuple[float, ...]] = {}
+    for file in folder.iterdir():
+        for name, spent in msgspec.json.decode(file.read_bytes(), type=dict[str, tuple[float, ...]]).items():
+            total[name] = tuple(map(sum, zip(spent, total.get(name, (0, 0.0, 0.0)), strict=True)))
     return {
         name: {"calls": calls, "all": round(seconds * 1e6 / passages, 2), "cpu": round(cpu_s * 1e6 / passages, 2)}
-        for name, (calls, seconds, cpu_s) in sorted(spent.items(), key=lambda entry: -entry[1][1])
+        for name, (calls, seconds, cpu_s) in sorted(total.items(), key=lambda entry: -entry[1][1])
     }
 
 

@@ -1,10 +1,11 @@
-"""A worker that takes the time of its stages: `python -m dashboards.bench.stages FILE` instead of `traffic worker`.
+"""A worker that takes the time of its stages: `python -m dashboards.bench.stages FOLDER` instead of `traffic worker`.
 
-At its end it writes FILE, JSON: stage -> [calls, seconds, CPU seconds of its own]; what lies between the two is
+At its end it writes a file there, JSON: stage -> [calls, seconds, CPU seconds of its own]; what lies between the two is
 waiting, mostly for PostgreSQL. A stage inside of another one is taken out of it.
 """
 
 import functools
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -72,7 +73,7 @@ def main() -> None:
     try:
         pipeline.run(load_settings())
     finally:
-        Path(sys.argv[1]).write_bytes(msgspec.json.encode(stages.spent))
+        (Path(sys.argv[1]) / f"{os.getpid()}.json").write_bytes(msgspec.json.encode(stages.spent))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def read_array(
     body = body.removeprefix(_BOM)
     if body.lstrip()[:1] == b"{":
         return read_each([body], decode_one)
-    if body.count(b",") > COMMAS_MAX:
+    if len(body) > COMMAS_MAX and body.count(b",") > COMMAS_MAX:
         raise BodyRefused(413, f"the body holds more values than {REQUEST_RECORDS_MAX} records can have")
     try:
         records = decode_all(body)
