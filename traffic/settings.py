@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from traffic.clock import Clock
@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     demo: bool = True  # model province, demonstration people, twin
     clock_rate: float = Field(default=1.0, gt=0, le=1000)
     clock_offset_s: float = 0.0
-    clock_origin_us: int = 0
+    clock_origin_us: int = Field(default=0, validate_default=True)
     log_level: str = "info"
 
     @field_validator("partitions")
@@ -59,6 +59,13 @@ class Settings(BaseSettings):
     def _power_of_two(cls, value: int) -> int:
         if value < 1 or value > 64 or value & (value - 1):
             raise ValueError("must be 1, 2, 4, 8, 16, 32 or 64")
+        return value
+
+    @field_validator("clock_origin_us")
+    @classmethod
+    def _where_the_rate_begins(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("clock_rate", 1.0) != 1.0 and value <= 0:
+            raise ValueError("is needed with a TRAFFIC_CLOCK_RATE other than 1: where the faster time begins")
         return value
 
     @field_validator("log_level")
