@@ -45,6 +45,14 @@ def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name:
         load_settings()
 
 
+def test_a_faster_clock_must_say_where_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAFFIC_CLOCK_RATE", "10")
+    with pytest.raises(SettingsError, match="TRAFFIC_CLOCK_ORIGIN_US: is needed"):
+        load_settings()
+    monkeypatch.setenv("TRAFFIC_CLOCK_ORIGIN_US", "1790000000000000")
+    assert load_settings().clock.rate == 10
+
+
 def test_every_wrong_value_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAFFIC_PORT", "x")
     monkeypatch.setenv("TRAFFIC_WORKERS", "x")
