@@ -124,6 +124,7 @@ async def _disturbed(instance: Instance, run: Run, seed: int, say: Say) -> None:
         say(f"{monotonic_s() - run.begin_s:6.1f} s  all sent; waiting until everything runs and the bus is drained")
         await instance.settle()
         run.checks.add("the bus is drained", await verify.drained(instance))
+        await verify.looked_back(instance)
         await verify.caught_up(run.watchers, lambda watcher: verify.alerts_behind_snapshot(instance, watcher))
     finally:
         for task in (keeper, *watching):

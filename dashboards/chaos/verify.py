@@ -21,6 +21,7 @@ from traffic.store import us_of, when
 from traffic.stream import BusReader
 
 DRAIN_S_MAX = 60.0
+LOOK_BACK_S_MAX = 15.0
 CATCH_UP_S_MAX = 30.0
 POLL_S = 0.1
 _MARKER = re.compile(rb"fault-\d{6}")
@@ -61,6 +62,18 @@ async def drained(instance: Instance) -> list[str]:
         ]
         if not behind or monotonic_s() > until:
             return compare.lists(f"not drained within {DRAIN_S_MAX:.0f} s", behind)
+        await asyncio.sleep(POLL_S)
+
+
+async def looked_back(instance: Instance) -> None:
+    """Give the workers time to look back for watch entries that were activated last; the check says what is missing."""
+    until = monotonic_s() + LOOK_BACK_S_MAX
+    while monotonic_s() < until:
+        checks = Checks()
+        with instance.connect() as connection:
+            check_findings(connection, instance.settings.clock.now_us(), checks)
+        if checks.ok:
+            return
         await asyncio.sleep(POLL_S)
 
 
