@@ -13,6 +13,7 @@ import msgspec
 import psycopg
 
 from dashboards.bench import bare_copy
+from dashboards.bench.bare_copy import Bare
 from dashboards.bench.load import Client, Load, Wanted, client, prepare, running
 from dashboards.bench.measured import Measured, Measurement, Progress, Reference
 from dashboards.bench.scratch import Scratch, cpu_s, scratch
@@ -62,37 +63,39 @@ def measure(options: Options, progress: Progress) -> Measured:
         progress(f"encoding {options.passages:,} passages")
         load = _prepare(instance, options)
         runs: list[Run] = []
-        bare: dict[int, list[float]] = {1: [], 2: []}
+        bare: dict[int, list[Bare]] = {1: [], 2: []}
         batches: list[bytes] = []
         for number in range(options.repeats):
             runs.append(run_once(instance, options, load))
             progress(f"repeat {number + 1}: {runs[-1].per_s:,.0f}/s")
             batches = batches or bare_copy.packed(load.rows, round(len(load.rows) / runs[0].transactions))
-            for connections, rates in bare.items():
-                rates.append(len(load.rows) / bare_copy.measure(instance, batches, connections))
-                progress(f"bare COPY over {connections}: {rates[-1]:,.0f}/s")
+            for connections, taken in bare.items():
+                taken.append(bare_copy.measure(instance, batches, connections))
+                progress(f"bare COPY over {connections}: {options.passages / taken[-1].elapsed_s:,.0f}/s")
         profiles = _profiled(instance, options, load, progress) if options.profile else {}
     return _result(options, runs, bare, len(load.rows) // len(batches), profiles)
 
 
 def _result(
-    options: Options, runs: list[Run], bare: dict[int, list[float]], batch_rows: int, profiles: dict
+    options: Options, runs: list[Run], bare: dict[int, list[Bare]], batch_rows: int, profiles: dict
 ) -> Measured:
-    best = max(bare, key=lambda connections: median(bare[connections]))
+    rates = {connections: [options.passages / one.elapsed_s for one in taken] for connections, taken in bare.items()}
+    best = max(rates, key=lambda connections: median(rates[connections]))
     return Measured(
         name="ingest",
         value=round(median(run.per_s for run in runs)),
         unit="passages/s",
-        reference=Reference(name=f"bare COPY over {best} connection(s)", value=round(median(bare[best]))),
+        reference=Reference(name=f"bare COPY over {best} connection(s)", value=round(median(rates[best]))),
         details={
             "repeats": [round(run.per_s) for run in runs],
             "overall": [round(run.overall_per_s) for run in runs],
-            **{f"bare_copy_{connections}": [round(rate) for rate in rates] for connections, rates in bare.items()},
+            **{f"bare_copy_{connections}": [round(rate) for rate in taken] for connections, taken in rates.items()},
             "rows_per_transaction": batch_rows,
             "lag_max_passages": max(run.lag_max for run in runs),
             "refused_requests": sum(run.refused for run in runs),
             "findings": [run.findings for run in runs],
             "cpu_us_per_passage": _per_passage([run.cpu_s for run in runs], options.passages),
+            "bare_copy_cpu_us_per_passage": round(mean(one.cpu_s for one in bare[best]) * 1e6 / options.passages, 2),
             "cores_used": round(mean(sum(run.cpu_s.values()) / run.elapsed_s for run in runs), 2),
             "options": msgspec.to_builtins(options),
             **profiles,
@@ -175,7 +178,7 @@ def _stored(connection: psycopg.Connection) -> int:
 
 
 def _findings(connection: psycopg.Connection) -> int:
-    row = connection.execute("SELECT count(*) FROM finding").fetchone()
+    row = connection.execute("SELECT count(*) FROM finding WHERE state = 'active'").fetchone()
     return int(row[0]) if row else 0
 
 

@@ -80,7 +80,8 @@ class Sender:
         while (body := await self.take()) is not None:
             while True:
                 sent_s = monotonic_s()
-                writer.write(head + str(len(body)).encode() + b"\r\n\r\n" + bytes(body))
+                writer.write(head + str(len(body)).encode() + b"\r\n\r\n")
+                writer.write(body)
                 status, retry_s = await read_answer(reader)
                 if status == 200:
                     self.acks.append((sent_s, monotonic_s()))

@@ -8,6 +8,7 @@ import pytest
 
 from dashboards import bench, evaluate
 from dashboards.bench import ingest, latency, stream_of_passages, takeover
+from dashboards.bench.bare_copy import Bare
 from dashboards.bench.ingest import Run
 from dashboards.bench.latency import Times
 from dashboards.bench.measured import Measured, Reference
@@ -34,6 +35,10 @@ RUN = Run(
 )  # fmt: skip
 
 
+def bare(elapsed_s: float) -> Bare:
+    return Bare(elapsed_s=elapsed_s, cpu_s=1.0)
+
+
 def assert_shape(result: dict) -> None:
     """The contract of the command: one JSON object with these keys."""
     again = json.loads(json.dumps(result, ensure_ascii=False, allow_nan=False))
@@ -45,15 +50,16 @@ def assert_shape(result: dict) -> None:
 
 def test_every_result_has_one_shape():
     options = ingest.Options(repeats=1, passages=200)
-    assert_shape(ingest._result(options, [RUN], {1: [300.0], 2: [400.0]}, 100, {}).as_json())
+    assert_shape(ingest._result(options, [RUN], {1: [bare(3.0)], 2: [bare(2.0)]}, 100, {}).as_json())
     assert_shape(takeover._result(takeover.Options(), [{0: 5.5, 3: 6.0}, {1: 5.0}]).as_json())
     half = Times(alert=[0.2, 0.4], flow=[0.3], ack=[0.01], commit=[0.002], echo=[0.001])
     assert_shape(latency._result(latency.Options(), 1_000, {0.1: half, 0.5: half}).as_json())
 
 
 def test_ingest_is_held_against_the_better_of_the_two_references():
-    options = ingest.Options(repeats=3)
-    result = ingest._result(options, [RUN] * 3, {1: [500.0, 1.0, 500.0], 2: [400.0] * 3}, 100, {}).as_json()
+    options = ingest.Options(repeats=3, passages=1_000)
+    taken = {1: [bare(2.0), bare(100.0), bare(2.0)], 2: [bare(2.5)] * 3}
+    result = ingest._result(options, [RUN] * 3, taken, 100, {}).as_json()
     assert result["reference"] == {"name": "bare COPY over 1 connection(s)", "value": 500}
     assert result["value"] == 100 and result["ratio"] == 0.2
 
