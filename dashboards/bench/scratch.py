@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 import httpx
 import psycopg
@@ -207,7 +208,8 @@ def environment(settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def scratch(*, chunk_s: float | None = None, **settings: object) -> Iterator[Scratch]:
-    """A fresh instance with its services up and its template made; everything is gone at the end."""
+    """A fresh instance with its services up and its template made; everything is gone at the end, SIGTERM included."""
+    before = signal.signal(signal.SIGTERM, _leave)
     folder = Path(tempfile.mkdtemp(prefix="traffic-bench-", dir="/tmp"))  # noqa: S108 - made by mkdtemp, private
     folder.chmod(0o755)  # the services' account must get in
     try:
@@ -226,6 +228,11 @@ def scratch(*, chunk_s: float | None = None, **settings: object) -> Iterator[Scr
                 instance.stop_processes()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def free_port() -> int:
