@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -20,6 +21,12 @@ from traffic import database
 from traffic.clock import monotonic_s
 from traffic.embedded import Embedded
 from traffic.settings import Settings, load_settings
+
+# A busy machine is no fault of the code: examples have no deadline, and slow making of them fails nothing.
+hypothesis.settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-machine")
 
 PARTITIONS = 4
 TEMPLATE = "traffic_template"
