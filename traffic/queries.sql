@@ -100,8 +100,8 @@ FROM passage_amendment WHERE source_hash = %(source_hash)s AND observed_at = %(o
 -- The minute's figures of each checkpoint, in the slot of this writer.
 INSERT INTO checkpoint_minute (minute, checkpoint, direction, slot, passages, measured, speed_sum)
 SELECT timestamptz 'epoch' + t.minute_us * interval '1 microsecond', t.checkpoint, t.direction, %(slot)s, t.passages, t.measured, t.speed_sum
-FROM unnest(%(minutes)s::bigint[], %(checkpoints)s::int[], %(directions)s::smallint[], %(passages)s::int[],
-            %(measured)s::int[], %(sums)s::float8[]) AS t(minute_us, checkpoint, direction, passages, measured, speed_sum)
+FROM unnest(%(minutes)b::bigint[], %(checkpoints)b::int[], %(directions)b::smallint[], %(passages)b::int[],
+            %(measured)b::int[], %(sums)b::float8[]) AS t(minute_us, checkpoint, direction, passages, measured, speed_sum)
 ON CONFLICT (checkpoint, minute, direction, slot) DO UPDATE SET passages = checkpoint_minute.passages + excluded.passages,
     measured = checkpoint_minute.measured + excluded.measured, speed_sum = checkpoint_minute.speed_sum + excluded.speed_sum;
 
