@@ -8,13 +8,10 @@ import socket
 from collections.abc import AsyncIterator, Generator
 from typing import Any
 
-import redis.asyncio
 import structlog
 import uvicorn
 import uvloop
 from fastapi import FastAPI
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from starlette.middleware.gzip import GZipMiddleware
 
 from dashboards import shell
@@ -31,9 +28,8 @@ from dispatch.people import Passwords
 from traffic.errors import SettingsError
 from traffic.ingest.protocol import BoundedProtocol
 from traffic.settings import Settings
-from traffic.stream import BusWriter
+from traffic.stream import BusWriter, connect_redis
 
-REDIS_TIMEOUT_S = 5.0
 CONNECTIONS_MAX = 1024
 GRACE_S = 5
 
@@ -56,16 +52,6 @@ def build_app(deps: Deps) -> FastAPI:
     app.add_middleware(shell.Bounds)
     app.add_middleware(shell.Headers, settings=deps.settings, metrics=deps.metrics)
     return app
-
-
-def connect_redis(url: str) -> redis.asyncio.Redis:
-    """A client that gives up soon: a person waits, or the banner wants to be true."""
-    return redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),  # a connection that died unseen
-    )
 
 
 @contextlib.asynccontextmanager

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from traffic.collect import BusMeta, Entry
 from traffic.errors import BusClosed, BusFull, ServiceError
@@ -26,6 +28,7 @@ from traffic.readings import (
 )
 
 WAKE_CHANNEL = "feed"
+REDIS_TIMEOUT_S = 5.0
 
 # A Redis that was started anew may have come back with less than it had: until the partition's worker has compared it
 # with what is committed it takes nothing, or new entries could get counters that the worker believes to have read.
@@ -79,6 +82,16 @@ local out = tonumber(redis.call('HGET', KEYS[2], 'out_bytes') or '0')
 if tonumber(ARGV[2]) > out then redis.call('HSET', KEYS[2], 'out_bytes', ARGV[2]) end
 return 1
 """
+
+
+def connect_redis(url: str) -> redis.asyncio.Redis:
+    """A client that gives up soon: a sender is told to come again, and a banner wants to be true."""
+    return redis.asyncio.Redis.from_url(
+        url,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),  # a connection that died unseen
+    )
 
 
 def stream_key(partition: int) -> str:

@@ -6,8 +6,9 @@ import pytest
 from tests.sightings import MINUTE, RULES, SECTIONS, T0, A, B, C, D, fold_all, passages, rulebook
 from traffic.errors import SettingsError
 from traffic.findings import Finding
+from traffic.network import Section
 from traffic.vehicles import absorb, build_rulebook, judge_batch
-from traffic.vehicles.section_speed import Section, SectionRule, Sections, confidence, level
+from traffic.vehicles.section_speed import SectionRule, Sections, confidence, level
 from traffic.vehicles.state import VehicleState
 
 

@@ -13,8 +13,6 @@ import structlog
 import uvicorn
 import uvloop
 from fastapi import FastAPI
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from traffic.errors import ServiceError, SettingsError
 from traffic.health import Heartbeat, instance_name
@@ -26,9 +24,8 @@ from traffic.ingest.protocol import BoundedProtocol
 from traffic.ingest.routes import build_app
 from traffic.log import configure
 from traffic.settings import Settings
-from traffic.stream import BusWriter
+from traffic.stream import BusWriter, connect_redis
 
-REDIS_TIMEOUT_S = 5.0
 CONNECTIONS_MAX = 1024
 IDLE_S = 75  # longer than a device's keepalive of 60 s, so that it may keep its connection
 GRACE_S = 20
@@ -82,16 +79,6 @@ async def serve(settings: Settings, stop: asyncio.Event, listener: socket.socket
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         await client.aclose()
-
-
-def connect_redis(url: str) -> redis.asyncio.Redis:
-    """A client that gives up soon: the sender is told to come again, and its records have an identity."""
-    return redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),  # a connection that died unseen
-    )
 
 
 async def _ready(client: redis.asyncio.Redis, loaded: asyncio.Event) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from traffic.audience import OPEN, Audience
 from traffic.errors import SettingsError
 from traffic.findings import SECTION_SPEED, WATCH_HIT, Candidate, Observation, Rule, record_id
+from traffic.network import Section
 from traffic.vehicles import section_speed
-from traffic.vehicles.section_speed import Judgement, Section, SectionRule, Sections
+from traffic.vehicles.section_speed import Judgement, SectionRule, Sections
 from traffic.vehicles.state import observations_of
 from traffic.vehicles.watchlist import Hit, WatchEntry, WatchList
 

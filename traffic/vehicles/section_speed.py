@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from traffic.limits import SECTION_TRAVEL_MAX_S
+from traffic.network import Section
 from traffic.vehicles.state import Histories
 
 CLOCK_ERROR_S = 2.0  # two devices, each in step with its time server to a second
@@ -18,17 +19,6 @@ CONFIDENCE_BEYOND_CLOCKS, CONFIDENCE_WITHIN_CLOCKS = 0.9, 0.6
 _SHARES_OF_LEVEL = ((0.5, 2), (0.2, 3))  # 50 % and 20 % over the limit are where the law becomes graver
 _LEVEL_ELSE = 4
 _BLOCK = 8_192  # pairs of vehicle and section looked at together, so that memory has a bound
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A measured pair of checkpoints."""
-
-    id: int
-    from_checkpoint: int
-    to_checkpoint: int
-    length_m: int
-    limit_kmh: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
