@@ -127,7 +127,7 @@ def _unpack(work: Work, partition: int, entry: Entry, now_us: int) -> PassageBat
             work.ticks[partition] = max(item.at, work.ticks.get(partition, 0))
         elif isinstance(item, DeviceEvent):
             work.devices.append(item)
-        else:
+        elif isinstance(item, Reject):
             work.rejects.append(item)
     assert kind is not EntryKind.PASSAGES
     return None

@@ -17,6 +17,18 @@ ENTRY_RECORDS_MAX = 2_000  # records packed in one bus entry
 BUS_BYTES_MAX = 256 * 1024 * 1024  # for each partition; about 2.5 M passages: an hour's outage at 700/s
 TICK_S = 5
 
+ROADS_PARTITION = 64  # the monitor's: detector reports, weather, road works; behind all that vehicles can have
+
+# The roads
+CYCLE_S = 30  # link states, events, risk: at each full half minute of domain time
+SENSOR_INTERVALS = 30  # of 30 s, kept for each point sensor
+TRAVEL_WINDOW_S = 15 * 60  # travel times older than this say nothing of now
+LINK_FRESH_S = 90  # a link without data for so long is unknown
+TRAVEL_SAMPLES_MAX = 64  # kept of each section and 30 s; all are counted
+WEATHER_VALID_S = 60 * 60  # where a report does not say how long it holds
+PLACE_AWAY_M_MAX = 200.0  # farther from every road a position is off the roads
+IMPORT_BYTES_MAX = 1024 * 1024 * 1024  # of one file
+
 # Worker
 BATCH_RECORDS_MAX = 20_000  # one transaction
 LEASE_S = 5.0

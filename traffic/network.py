@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from traffic.errors import TrafficError
 from traffic.geo import Point, along, nearest_on_line
 
-EXPRESSWAY, TRUNK = "expressway", "trunk"
+EXPRESSWAY, TRUNK, URBAN = "expressway", "trunk", "urban"
 STAKES_INCREASE, STAKES_DECREASE = 1, 2  # directions of travel
 
 _STAKE = re.compile(r"K?(\d{1,4})(?:\+(\d{3})(?:\.\d+)?)?")
@@ -37,7 +37,10 @@ class Road:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One direction of a stretch between two neighbouring places; geometry in the direction of travel, WGS-84."""
+    """One direction of a stretch between two neighbouring places; geometry in the direction of travel, WGS-84.
+
+    Links meet where nodes are equal (0: nowhere). `corridor`: neighbouring units that see its state.
+    """
 
     id: int
     road_id: int
@@ -49,6 +52,9 @@ class Link:
     limit_kmh: int
     unit_id: int
     geometry: tuple[Point, ...]
+    from_node: int = 0
+    to_node: int = 0
+    corridor: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,41 @@ class Checkpoint:
     unit_id: int
     corridor: tuple[int, ...]
     inter_provincial: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """A point that counts vehicles and measures speeds in one direction, lane by lane (`lanes` from the median)."""
+
+    id: int
+    code: str
+    name: str
+    name_en: str
+    kind: str
+    road_id: int
+    stake_m: int
+    direction: int
+    link_id: int
+    lanes: int
+    lon: float
+    lat: float
+    unit_id: int
+    period_s: int = 30
+    corridor: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chainage:
+    """A run of stakes without a jump (断链 lies between two of them).
+
+    `from_m` is the true distance from the begin of the road at `from_stake_m`; `piece` counts along direction 1.
+    """
+
+    road_id: int
+    piece: int
+    from_stake_m: int
+    to_stake_m: int
+    from_m: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

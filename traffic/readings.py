@@ -12,6 +12,7 @@ import numpy as np
 
 from traffic.errors import TrafficError
 from traffic.plates import vehicle_keys
+from traffic.road_readings import DETECTOR_REPORT, POSITION, RoadsideItem
 
 # Times are microseconds since 1970-01-01 UTC. Order and widths are those of table `passage`.
 PASSAGE = np.dtype(
@@ -126,6 +127,9 @@ class EntryKind(IntEnum):
     TICK = 2
     REJECTS = 3
     DEVICE = 4
+    DETECTORS = 5  # rows of DETECTOR_REPORT, on the partition of the roads
+    POSITIONS = 6  # rows of POSITION, on the partition of their subject
+    ROADSIDE = 7  # weather, works, cameras, on the partition of the roads
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -171,24 +175,41 @@ def encode_passages(batch: PassageBatch) -> bytes:
     return b"".join((head, batch.rows.view(np.uint8).data, tail))
 
 
-def encode_small(kind: EntryKind, items: "list[Reject] | list[DeviceEvent] | list[Tick]") -> bytes:
+def encode_small(kind: EntryKind, items: "list[Reject] | list[DeviceEvent] | list[Tick] | list[RoadsideItem]") -> bytes:
     """Pack the rare kinds."""
     return bytes((FORMAT, kind, 0, 0)) + msgspec.msgpack.encode(items)
 
 
-_SMALL = {EntryKind.TICK: list[Tick], EntryKind.REJECTS: list[Reject], EntryKind.DEVICE: list[DeviceEvent]}
+def encode_rows(kind: EntryKind, rows: np.ndarray) -> bytes:
+    """Pack rows of DETECTOR_REPORT or POSITION: format, kind, 2 bytes zero, count (u4), rows as they lie in memory."""
+    head = bytes((FORMAT, kind, 0, 0)) + len(rows).to_bytes(4, "little")
+    return head + np.ascontiguousarray(rows).tobytes()
+
+
+_ROWS = {EntryKind.DETECTORS: DETECTOR_REPORT, EntryKind.POSITIONS: POSITION}
+_SMALL = {
+    EntryKind.TICK: list[Tick],
+    EntryKind.REJECTS: list[Reject],
+    EntryKind.DEVICE: list[DeviceEvent],
+    EntryKind.ROADSIDE: list[RoadsideItem],
+}
 _TAIL = msgspec.msgpack.Decoder(tuple[dict[int, tuple[str | None, list[str]]], dict[int, str]])
 
 
-def decode_entry(data: bytes) -> tuple[EntryKind, "PassageBatch | list[Tick] | list[Reject] | list[DeviceEvent]"]:
-    """Unpack an entry; raises EntryUnreadable with what is wrong."""
+Content = PassageBatch | np.ndarray | list[Tick] | list[Reject] | list[DeviceEvent] | list[RoadsideItem]
+
+
+def decode_entry(data: bytes) -> tuple[EntryKind, Content]:
+    """Unpack an entry (an array: rows of DETECTOR_REPORT or POSITION); raises EntryUnreadable with what is wrong."""
     if len(data) < 4 or data[0] != FORMAT:
         raise EntryUnreadable(f"bus entry of format {data[0] if data else 'none'}, this worker reads {FORMAT}")
     try:
         kind = EntryKind(data[1])
-        if kind is not EntryKind.PASSAGES:
+        if kind in _SMALL:
             return kind, msgspec.msgpack.decode(data[4:], type=_SMALL[kind])
         count = int.from_bytes(data[4:8], "little")
+        if kind in _ROWS:
+            return kind, np.frombuffer(data, _ROWS[kind], count, 8)
         end = 8 + count * PASSAGE.itemsize
         rows = np.frombuffer(data, PASSAGE, count, 8)
         extras: dict[int, Extra] = {}
@@ -202,6 +223,11 @@ def decode_entry(data: bytes) -> tuple[EntryKind, "PassageBatch | list[Tick] | l
 
 
 # ---------------------------------------------------------------- partitions
+def position_routing(rows: np.ndarray) -> np.ndarray:
+    """What chooses a POSITION's partition: the vehicle as for its passages, or the crew."""
+    return np.where(rows["subject_kind"] == 1, (rows["subject"] << 3) | rows["class_group"], ~rows["subject"])
+
+
 def logical_partitions(vehicle_keys: np.ndarray) -> np.ndarray:
     """Logical partition 0..63 of each vehicle key (splitmix64 finaliser, so that neighbouring plates spread)."""
     x = vehicle_keys.astype(np.uint64)

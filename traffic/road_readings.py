@@ -1,0 +1,126 @@
+"""What doors hand on beside passages: detector reports and positions as columns; weather, works, cameras as rows.
+
+Times are microseconds since 1970-01-01 UTC, places WGS-84. Nothing here does I/O.
+"""
+
+from enum import IntEnum
+
+import msgspec
+import numpy as np
+
+# Order and names are those of table `detector_report`. One row for each detector, lane and interval.
+DETECTOR_REPORT = np.dtype(
+    [
+        ("observed_at", "<i8"),  # end of the interval
+        ("received_at", "<i8"),
+        ("detector", "<i4"),
+        ("device", "<i4"),
+        ("lane", "<i2"),  # from the median; 0: all lanes together
+        ("period_s", "<i2"),
+        ("vehicles", "<i4"),
+        ("heavy", "<i4"),  # of them heavy; -1: not told
+        ("occupancy", "<f4"),  # per cent of the interval; NaN: not told
+        ("speed_kmh", "<f4"),  # mean; NaN: no vehicle, or not told
+        ("door", "<i2"),
+        ("flags", "<i2"),
+    ]
+)
+SELF_FAULT = 1  # flag of a report: the device says that it is faulty
+
+# Order and names are those of table `position`.
+POSITION = np.dtype(
+    [
+        ("observed_at", "<i8"),
+        ("received_at", "<i8"),
+        ("subject", "<i8"),  # vehicle: plate_key; crew: its id
+        ("lon", "<f8"),
+        ("lat", "<f8"),
+        ("speed_kmh", "<f4"),  # NaN: not told
+        ("bearing_deg", "<f4"),  # NaN: not told
+        ("device", "<i4"),
+        ("subject_kind", "<i2"),
+        ("class_group", "<i2"),  # of a vehicle's plate; 0 for crews
+        ("door", "<i2"),
+        ("flags", "<i2"),
+    ]
+)
+
+
+class Subject(IntEnum):
+    """What a position is of."""
+
+    VEHICLE = 1
+    CREW = 2
+
+
+class VehicleGroup(IntEnum):
+    """Classes of vehicles in roll-ups (column `class`)."""
+
+    UNKNOWN = 0
+    SMALL = 1
+    COACH = 2
+    HEAVY = 3
+    OTHER = 4
+
+
+class WeatherReport(msgspec.Struct, frozen=True, kw_only=True, tag="weather"):
+    """Weather or the road's condition on a stretch, as a station, a car or a caller reports it. None: not told."""
+
+    station: str
+    observed_at: int
+    received_at: int
+    valid_to: int
+    device: int
+    unit_id: int
+    road_id: int
+    from_stake_m: int
+    to_stake_m: int
+    direction: int  # 0: both
+    kind: str = "weather"  # or road_condition
+    visibility_m: int | None = None
+    precipitation: str | None = None  # none, rain, sleet, snow, hail, freezing_rain
+    intensity_mm_h: float | None = None
+    temperature_c: float | None = None
+    wind_ms: float | None = None
+    surface: str | None = None  # dry, wet, flooded, snow, ice, black_ice
+    note: str = ""
+
+
+class RoadWork(msgspec.Struct, frozen=True, kw_only=True, tag="works"):
+    """Works on the road (占道施工): which lanes are closed, from when to when. `unit_id` owns the stretch."""
+
+    code: str
+    observed_at: int
+    received_at: int
+    device: int | None
+    unit_id: int
+    road_id: int
+    from_stake_m: int
+    to_stake_m: int
+    direction: int
+    lanes_closed: tuple[int, ...]
+    from_at: int
+    to_at: int
+    kind: str
+    contact: str = ""
+    state: str = "planned"  # planned, active, ended, cancelled
+
+
+class CameraRow(msgspec.Struct, frozen=True, kw_only=True, tag="camera"):
+    """One camera point of a camera list: new, or in another place or state than before."""
+
+    code: str
+    name: str
+    received_at: int
+    device: int
+    unit_id: int
+    road_id: int
+    stake_m: int
+    direction: int
+    lon: float
+    lat: float
+    enabled: bool = True
+    facts: dict[str, str | int | float | bool] = {}
+
+
+RoadsideItem = WeatherReport | RoadWork | CameraRow
