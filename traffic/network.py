@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from traffic.errors import TrafficError
 from traffic.geo import Point, along, nearest_on_line
@@ -52,6 +53,7 @@ class Link:
     limit_kmh: int
     unit_id: int
     geometry: tuple[Point, ...]
+    piece: int = 0  # of the road's chainage
     from_node: int = 0
     to_node: int = 0
     corridor: tuple[int, ...] = ()
@@ -99,6 +101,24 @@ class Detector:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoadsideObject:
+    """What else stands at a stake (table `roadside_object`); `direction` 0 serves both."""
+
+    id: int
+    kind: str
+    code: str
+    name: str
+    name_en: str
+    road_id: int
+    stake_m: int
+    direction: int
+    lon: float
+    lat: float
+    unit_id: int
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chainage:
     """A run of stakes without a jump (断链 lies between two of them).
 
@@ -130,6 +150,11 @@ class Place:
     road_id: int
     stake_m: int
     away_m: float
+
+
+def node_of(point: Point) -> int:
+    """The node at a place: links that begin or end within the same 1e-5 degrees (a metre) meet."""
+    return (round(point[0] * 1e5) + 18_000_000) * 100_000_000 + round(point[1] * 1e5) + 9_000_000
 
 
 def stake_text(stake_m: int) -> str:

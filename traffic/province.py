@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from traffic.database import connect
 from traffic.demonstration import load_demo
 from traffic.errors import SettingsError
+from traffic.network import RoadsideObject
 from traffic.province_tables import Division, Province, model_province
 from traffic.settings import Settings
 
@@ -55,6 +56,11 @@ def load(connection: psycopg.Connection, now: datetime, province: Province | Non
             "link": _upsert(connection, "link", ("id",), model.links),
             "checkpoint": _upsert(connection, "checkpoint", ("id",), model.checkpoints),
             "section": _upsert(connection, "section", ("id",), model.sections),
+            "chainage": _upsert(connection, "chainage", ("road_id", "piece"), model.chainages),
+            "detector": _upsert(connection, "detector", ("id",), model.detectors),
+            "roadside_object": _objects(connection, model.objects, now),
+            "crew": _upsert(connection, "crew", ("id",), model.crews),
+            "key_vehicle": _upsert(connection, "key_vehicle", ("plate_key", "class_group"), model.key_vehicles),
             "rule": _rules(connection, now),
         }
         touched = {"rule": written["rule"], "network": sum(written.values()) - written["rule"]}
@@ -76,6 +82,8 @@ def load_instance(settings: Settings) -> Report:
 
 def _upsert(connection: psycopg.Connection, table: str, keys: Sequence[str], rows: Sequence[Any]) -> int:
     """Insert rows (dataclasses named like the table's columns) or update those that differ; returns how many."""
+    if not rows:
+        return 0
     columns = [entry.name for entry in fields(rows[0])]
     statement = sql.SQL(
         "INSERT INTO {table} AS t ({columns}) VALUES ({values}) ON CONFLICT ({keys}) DO UPDATE SET {changes}"
@@ -105,7 +113,7 @@ def _values(row: Any) -> list[Any]:
         return [row.adcode, row.parent, row.name, row.name_en, row.level, Jsonb(row.boundary)]
     values: list[Any] = []
     for entry, value in zip(fields(row), astuple(row), strict=True):
-        if entry.name == "geometry":
+        if entry.name in ("geometry", "facts"):
             value = Jsonb(value)
         elif isinstance(value, tuple):
             value = list(value)
@@ -116,6 +124,32 @@ def _values(row: Any) -> list[Any]:
 def _parents(connection: psycopg.Connection, model: Province) -> int:
     """A changed history takes the place of the old one for the model's units."""
     return _upsert(connection, "unit_parent", ("unit_id", "valid_from"), model.parents)
+
+
+def _objects(connection: psycopg.Connection, objects: Iterable[RoadsideObject], now: datetime) -> int:
+    """What setup wrote is brought to what the model says; what people or camera lists have changed stays as it is."""
+    columns = [entry.name for entry in fields(RoadsideObject)]
+    statement = sql.SQL(
+        "INSERT INTO roadside_object AS t ({columns}, changed_at, changed_by) VALUES ({values}, %s, 'setup')"
+        " ON CONFLICT (id) DO UPDATE SET {changes}, changed_at = excluded.changed_at"
+        " WHERE t.changed_by = 'setup' AND ({old}) IS DISTINCT FROM ({new})"
+    ).format(
+        columns=_names(columns),
+        values=sql.SQL(", ").join([sql.Placeholder()] * len(columns)),
+        changes=sql.SQL(", ").join(
+            sql.SQL("{} = excluded.{}").format(sql.Identifier(name), sql.Identifier(name)) for name in columns
+        ),
+        old=_names(columns, "t"),
+        new=_names(columns, "excluded"),
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, [[*_values(row), now] for row in objects])
+        written = cursor.rowcount
+    # Numbers given to objects that come later begin behind the model's.
+    connection.execute(
+        "SELECT setval(pg_get_serial_sequence('roadside_object', 'id'), greatest(max(id), 1)) FROM roadside_object"
+    )
+    return max(0, written)
 
 
 def _rules(connection: psycopg.Connection, now: datetime) -> int:

@@ -125,13 +125,14 @@ def test_there_are_197_checkpoints_each_on_its_road_at_its_stake_and_owned_by_a_
     assert any(gate.inter_provincial for gate in PROVINCE.checkpoints)
 
 
-def test_links_go_both_ways_and_belong_to_brigades():
+def test_links_go_both_ways_and_belong_to_a_squadron_or_its_brigade():
     by_id = {link.id: link for link in PROVINCE.links}
     for link in PROVINCE.links:
         back = by_id[link.id + (1 if link.direction == 1 else -1)]
         assert back.geometry == link.geometry[::-1]
         assert (link.to_stake_m > link.from_stake_m) == (link.direction == 1)
-        assert TREE.units[link.unit_id].level == BRIGADE
+        assert TREE.units[link.unit_id].level in (BRIGADE, SQUADRON)
+        assert (back.from_node, back.to_node) == (link.to_node, link.from_node)
         assert 1.0 <= link.length_m / geo.line_length_m(link.geometry) < 1.2
 
 

@@ -9,6 +9,7 @@ INSERT INTO partition (id, kind) VALUES (64, 'roads');         -- behind the 64 
 ALTER TABLE road DROP CONSTRAINT road_kind_check;
 ALTER TABLE road ADD CONSTRAINT road_kind_check CHECK (kind IN ('expressway', 'trunk', 'urban'));
 ALTER TABLE link
+    ADD COLUMN piece     smallint NOT NULL DEFAULT 0,          -- of the road's chainage
     ADD COLUMN from_node bigint NOT NULL DEFAULT 0,            -- links meet where nodes are equal; 0: nowhere
     ADD COLUMN to_node   bigint NOT NULL DEFAULT 0,
     ADD COLUMN corridor  int[] NOT NULL DEFAULT '{}';          -- neighbouring units that see its state

@@ -2,7 +2,8 @@
 
     python -m traffic.data.jilin.build_tables
 
-Writes links.csv, units.csv, unit_parents.csv, checkpoints.csv and sections.csv. The ids in them are facts that other
+Writes links.csv, chainage.csv, units.csv, unit_parents.csv, checkpoints.csv, sections.csv and what `build_objects`
+makes of them: detectors.csv, objects.csv, crews.csv, key_vehicles.csv. The ids in them are facts that other
 tables point to: a change of the hand-written tables may move them, so the result is committed and read as it is.
 """
 
@@ -16,6 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from traffic import geo
+from traffic.data.jilin import build_objects
 from traffic.network import EXPRESSWAY, stake_text
 
 FOLDER = Path(__file__).resolve().parent
@@ -38,6 +40,7 @@ class Stretch:
     road: dict[str, str]
     number: int  # within its road
     part: int  # grows where the road runs together with another one
+    piece: int  # grows where the stakes jump (断链)
     places: tuple[str, str]
     stakes_m: tuple[int, int]
     line: tuple[geo.Point, ...]
@@ -84,18 +87,27 @@ class Map:
 def stretches(roads: Iterable[dict[str, str]], places: dict[str, geo.Point]) -> list[Stretch]:
     """Curves through the places of each road, with stakes in whole hundreds of metres."""
     found: list[Stretch] = []
+    jumps = {(row["road_id"], row["after_place"]): int(row["jump_m"]) for row in read("breaks.csv")}
     for road in roads:
-        stake_m, number, before = int(road["start_stake_m"]), 0, ""
+        stake_m, number, before, piece = int(road["start_stake_m"]), 0, "", 0
         for part, text in enumerate(road["places"].split("|")):
             names = text.split()
             if before:
                 stake_m += _hundreds(geo.distance_m(places[before], places[names[0]]) * float(road["winding"]))
             for pair, line in zip(zip(names, names[1:], strict=False), _curves(road, names, places), strict=True):
+                if jump_m := jumps.get((road["id"], pair[0])):
+                    stake_m, piece = stake_m + jump_m, piece + 1
                 end_m = stake_m + _hundreds(geo.line_length_m(line) * float(road["winding"]))
                 found.append(
                     Stretch(
-                        road=road, number=number, part=part, places=pair, stakes_m=(stake_m, end_m), line=tuple(line)
-                    )
+                        road=road,
+                        number=number,
+                        part=part,
+                        piece=piece,
+                        places=pair,
+                        stakes_m=(stake_m, end_m),
+                        line=tuple(line),
+                    )  # fmt: skip
                 )
                 stake_m, number = end_m, number + 1
             before = names[-1]
@@ -131,22 +143,45 @@ def county_brigade(county: int) -> int:
     return county % 10_000
 
 
-def link_rows(found: list[Stretch], land: Map) -> list[dict[str, object]]:
+def chainage_rows(found: list[Stretch]) -> list[dict[str, object]]:
+    """Runs of stakes without a jump, with the true distance from the begin of the road."""
+    rows: dict[tuple[str, int], dict[str, object]] = {}
+    lost_m: Counter[str] = Counter()  # stakes that a road's breaks made too large
+    for before, stretch in zip([None, *found], found, strict=False):
+        road = stretch.road["id"]
+        if before is not None and before.road is stretch.road and before.piece != stretch.piece:
+            lost_m[road] += stretch.stakes_m[0] - before.stakes_m[1]
+        from_m = stretch.stakes_m[0] - int(stretch.road["start_stake_m"]) - lost_m[road]
+        first = {"road_id": road, "piece": stretch.piece, "from_stake_m": stretch.stakes_m[0]}
+        row = rows.setdefault((road, stretch.piece), first | {"to_stake_m": 0, "from_m": from_m})
+        row["to_stake_m"] = stretch.stakes_m[1]
+    return list(rows.values())
+
+
+def squadron_of(road: dict[str, str], county: int, units: set[int]) -> int:
+    """Whose stretch a road in a county is: a squadron's, or its brigade's where it has none on that road."""
+    if road["kind"] != EXPRESSWAY:
+        return county_brigade(county) * 100 + 2
+    brigade = expressway_brigade(county)
+    squadron = brigade * 100 + int(road["id"])
+    return squadron if squadron in units else brigade
+
+
+def link_rows(found: list[Stretch], land: Map, units: set[int]) -> list[dict[str, object]]:
     """One row for each stretch; the loader makes both directions of it."""
     rows: list[dict[str, object]] = []
     for stretch in found:
         middle, _ = geo.along(stretch.line, 0.5)
-        county = land.county(middle)
-        owner = expressway_brigade(county) if stretch.road["kind"] == EXPRESSWAY else county_brigade(county)
         rows.append(
             {
                 "road_id": stretch.road["id"],
                 "number": stretch.number,
+                "piece": stretch.piece,
                 "from_place": stretch.places[0],
                 "to_place": stretch.places[1],
                 "from_stake_m": stretch.stakes_m[0],
                 "to_stake_m": stretch.stakes_m[1],
-                "unit_id": owner,
+                "unit_id": squadron_of(stretch.road, land.county(middle), units),
                 "geometry": " ".join(f"{lon:.5f},{lat:.5f}" for lon, lat in stretch.line),
             }
         )
@@ -358,12 +393,27 @@ def tables() -> dict[str, list[dict[str, object]]]:
     found = stretches(roads, places)
     gates = gates_of(chosen_stakes(found, borders), land)
     units, parents = unit_rows(gates, names)
+    numbers = {int(row["id"]) for row in units}
+    objects = build_objects.Ground(
+        stretches=found,
+        gates=gates,
+        borders=borders,
+        units=units,
+        owner_of=lambda road, point: squadron_of(road, land.county(point), numbers),
+        county_of=land.county,
+        english={row["name"]: row["name_en"] for row in read("places.csv")},
+    )
     return {
-        "links.csv": link_rows(found, land),
+        "links.csv": link_rows(found, land, numbers),
+        "chainage.csv": chainage_rows(found),
         "units.csv": units,
         "unit_parents.csv": parents,
         "checkpoints.csv": checkpoint_rows(gates, borders),
         "sections.csv": section_rows(gates, {name for name, count in uses.items() if count > 1}),
+        "detectors.csv": build_objects.detector_rows(objects),
+        "objects.csv": build_objects.object_rows(objects),
+        "crews.csv": build_objects.crew_rows(objects),
+        "key_vehicles.csv": build_objects.key_vehicle_rows(objects),
     }
 
 
