@@ -8,12 +8,12 @@ from msgspec import Meta
 from traffic.errors import TrafficError
 
 MESSAGE_BYTES_MAX = 64 * 1024
-TOPICS = ("roads", "alerts", "figures")
+TOPICS = ("roads", "alerts", "figures", "links", "events", "units")
 ACK_IDS_MAX = 500
 
 CLOSE_PROTOCOL, CLOSE_TICKET, CLOSE_SESSION, CLOSE_OVERFLOW, CLOSE_GOING = 4400, 4401, 4403, 1013, 1001
 
-Topic = Literal["roads", "alerts", "figures"]
+Topic = Literal["roads", "alerts", "figures", "links", "events", "units"]
 Viewport = tuple[float, float, float, float]
 TopicList = Annotated[list[Topic], Meta(min_length=1, max_length=8)]
 Id = Annotated[str, Meta(max_length=64)]
@@ -51,7 +51,7 @@ class Resume(msgspec.Struct, frozen=True, tag_field="type", tag="resume"):
 
 
 class Look(msgspec.Struct, frozen=True, tag_field="type", tag="viewport"):
-    """The map moved: roads are told of this part from now on."""
+    """The map moved: roads, links and units are told of this part from now on."""
 
     viewport: Viewport | None
 
@@ -139,8 +139,41 @@ class CheckpointFlow(msgspec.Struct, frozen=True):
     state: Literal["live", "quiet", "unknown"]
 
 
+class IndexFigures(msgspec.Struct, frozen=True):
+    """Congestion index 0..10 of an area beside what is usual at this hour. `risk_links`: links at risk level 1..4."""
+
+    index: float | None
+    usual: float | None
+    speed_kmh: float | None
+    congested_km: float
+    known_share: float
+    vehicle_km_h: float | None
+    risk_links: tuple[int, int, int, int]
+    at: int
+
+
+class EventsOpen(msgspec.Struct, frozen=True):
+    """Open events by kind."""
+
+    congestion: int = 0
+    incident: int = 0
+    weather: int = 0
+    works: int = 0
+    sensor: int = 0
+
+
+class CrewCount(msgspec.Struct, frozen=True):
+    """Crews of the area, and how many of them told their position within the last 5 minutes."""
+
+    fresh: int
+    total: int
+
+
 class Figures(msgspec.Struct, frozen=True):
-    """Sums over the viewer's area. `checkpoints_live`: of which there is word; `lag_s`: age of its newest passage."""
+    """Sums over the viewer's area. `checkpoints_live`: of which there is word; `lag_s`: age of its newest passage.
+
+    `index` is that of the viewer's unit (of the corps: of the province); null when no cycle told it of late.
+    """
 
     passages_per_minute: int | None
     checkpoints_live: int
@@ -148,6 +181,87 @@ class Figures(msgspec.Struct, frozen=True):
     alerts_today: int
     alerts_by_level: dict[str, int]
     lag_s: int | None
+    index: IndexFigures | None
+    events_open: EventsOpen
+    crews: CrewCount
+
+
+class LinkRow(msgspec.Struct, frozen=True, array_like=True):
+    """A link's state as a list. Level 0 unknown, 1 free .. 5 blocked; with 0 all values are null and the risk is 0.
+
+    Risk 0 unknown, 1 low .. 4 grave, now and within the next hour. `observed_us`: newest data that it rests on.
+    """
+
+    link: int
+    level: int
+    speed_kmh: float | None
+    flow_vph: float | None
+    density_vkm: float | None
+    travel_s: float | None
+    travel_p90_s: float | None
+    confidence: float
+    observed_us: int | None
+    risk_level: int
+    risk_next_level: int
+
+
+class CrewRow(msgspec.Struct, frozen=True, array_like=True):
+    """A crew's newest position as a list; road, stake and direction are null off the known roads."""
+
+    crew: int
+    observed_us: int
+    lon: float
+    lat: float
+    speed_kmh: float | None
+    bearing_deg: float | None
+    road: int | None
+    stake_m: int | None
+    direction: int | None
+
+
+class VehicleRow(msgspec.Struct, frozen=True, array_like=True):
+    """A key vehicle's newest position as a list. Plates are personal data: they reach the place's units alone."""
+
+    plate: str
+    class_group: int
+    kind: str
+    observed_us: int
+    lon: float
+    lat: float
+    speed_kmh: float | None
+    bearing_deg: float | None
+    road: int | None
+    stake_m: int | None
+
+
+class EventCard(msgspec.Struct, frozen=True):
+    """Something that is wrong on a road, as it stands. Level 1 is the gravest; the head is the downstream end."""
+
+    id: str
+    kind: Literal["congestion", "incident", "weather", "works", "sensor"]
+    state: Literal["open", "ended"]
+    level: int
+    revision: int
+    link: int | None
+    road: int
+    direction: int
+    head_stake_m: int
+    tail_stake_m: int
+    unit: int
+    started_at: int
+    changed_at: int
+    ended_at: int | None
+    observed_at: int
+    confidence: float
+    change: str
+    grounds: dict[str, Any]
+
+
+class GoneUnits(msgspec.Struct, frozen=True):
+    """Who is no longer to be shown here: out of the viewer's reach or viewport, or not heard of for too long."""
+
+    crews: list[int] = []
+    vehicles: list[tuple[str, int]] = []  # plate, class group
 
 
 class RoadsFrame(msgspec.Struct, frozen=True):
@@ -180,10 +294,48 @@ class FiguresFrame(msgspec.Struct, frozen=True):
     figures: Figures
 
 
+class LinksFrame(msgspec.Struct, frozen=True):
+    """Snapshot: all links of the view; delta: those that changed, each whole. `cycle_at`: the newest cycle known."""
+
+    type: Literal["snapshot", "delta"]
+    topic: Literal["links"]
+    seq: str
+    at: int
+    cycle_at: int | None
+    links: list[LinkRow]
+
+
+class EventsFrame(msgspec.Struct, frozen=True):
+    """Snapshot: all open events and those that ended within 30 minutes, gravest first, then newest first.
+
+    Delta: the cards that changed, and in `gone` ids of those that left the viewer's reach. A screen lets go of an
+    ended event 30 minutes after its end by itself.
+    """
+
+    type: Literal["snapshot", "delta"]
+    topic: Literal["events"]
+    seq: str
+    at: int
+    events: list[EventCard]
+    gone: list[str] = []
+
+
+class UnitsFrame(msgspec.Struct, frozen=True):
+    """Snapshot: newest positions of the crews and key vehicles of the view; delta: those that moved, and who is gone."""
+
+    type: Literal["snapshot", "delta"]
+    topic: Literal["units"]
+    seq: str
+    at: int
+    crews: list[CrewRow]
+    vehicles: list[VehicleRow]
+    gone: GoneUnits = GoneUnits()
+
+
 class StoppedPart(msgspec.Struct, frozen=True):
     """A part that stopped, and since when (microseconds)."""
 
-    part: Literal["worker", "doors", "database", "bus"]
+    part: Literal["worker", "monitor", "doors", "database", "bus"]
     since: int
 
 
@@ -208,7 +360,10 @@ class ErrorFrame(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
     message: str
 
 
-SERVER_TYPES = (Greeting, RoadsFrame, AlertsFrame, FiguresFrame, StaleFrame, PingFrame, ErrorFrame)
+SERVER_TYPES = (
+    Greeting, RoadsFrame, AlertsFrame, FiguresFrame, LinksFrame, EventsFrame, UnitsFrame, StaleFrame, PingFrame,
+    ErrorFrame,
+)  # fmt: skip
 
 
 def encode(message: msgspec.Struct) -> bytes:
