@@ -13,11 +13,17 @@ from traffic.geo import Point, along, nearest_on_line
 EXPRESSWAY, TRUNK, URBAN = "expressway", "trunk", "urban"
 STAKES_INCREASE, STAKES_DECREASE = 1, 2  # directions of travel
 
+BEFORE_BREAK, BEHIND_BREAK = "前", "后"  # which of two equal stakes at a break (断链), along direction 1
+
 _STAKE = re.compile(r"K?(\d{1,4})(?:\+(\d{3})(?:\.\d+)?)?")
 
 
 class StakeUnreadable(TrafficError):
     """A text is no stake."""
+
+
+class StakeAmbiguous(TrafficError):
+    """A stake comes twice on its road (长链), and it was not said which of the two is meant."""
 
 
 class NoSuchPlace(TrafficError):
@@ -145,11 +151,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A place as it is spoken: road and stake; `away_m` is how far the asked point lies from it."""
+    """A place as it is spoken: road and stake; `away_m` is how far the asked point lies from it.
+
+    `side` (前, 后) is part of the stake where it comes twice on the road.
+    """
 
     road_id: int
     stake_m: int
     away_m: float
+    piece: int = 0
+    side: str = ""
 
 
 def node_of(point: Point) -> int:
@@ -164,6 +175,13 @@ def stake_text(stake_m: int) -> str:
     return f"K{stake_m // 1000}+{stake_m % 1000:03d}"
 
 
+def parse_sided_stake(text: str) -> tuple[int, str]:
+    """K943+200后 -> (943200, 后): a stake with the side of a break, '' where none is given."""
+    folded = unicodedata.normalize("NFKC", text).strip().strip("()")
+    side = folded[-1:] if folded[-1:] in (BEFORE_BREAK, BEHIND_BREAK) else ""
+    return parse_stake(folded.removesuffix(side).rstrip(" (")), side
+
+
 def parse_stake(text: str) -> int:
     """K1023+500 (any case, full width, blanks) -> 1023500 metres; decimals of a metre are dropped."""
     folded = unicodedata.normalize("NFKC", text).upper().replace(" ", "")
@@ -174,23 +192,75 @@ def parse_stake(text: str) -> int:
 
 
 class Network:
-    """Links by road, to find the point of a stake and the stake of a point."""
+    """Links by road, to find the point of a stake and the stake of a point; knows where a road's stakes jump."""
 
-    def __init__(self, links: Iterable[Link]) -> None:
+    def __init__(self, links: Iterable[Link], chainages: Iterable[Chainage] = ()) -> None:
         self._of_road: dict[tuple[int, int], list[Link]] = defaultdict(list)
-        for link in sorted(links, key=lambda link: min(link.from_stake_m, link.to_stake_m)):
+        for link in sorted(links, key=lambda link: (link.piece, min(link.from_stake_m, link.to_stake_m))):
             self._of_road[link.road_id, link.direction].append(link)
+        self._pieces: dict[int, list[Chainage]] = defaultdict(list)
+        for piece in sorted(chainages, key=lambda piece: (piece.road_id, piece.piece)):
+            self._pieces[piece.road_id].append(piece)
 
-    def link_at(self, road_id: int, stake_m: int, direction: int) -> Link:
-        """The link that holds a stake; at a border of two, the one with the lower stakes."""
-        for link in self._of_road.get((road_id, direction), ()):
-            if min(link.from_stake_m, link.to_stake_m) <= stake_m <= max(link.from_stake_m, link.to_stake_m):
-                return link
-        raise NoSuchPlace(f"road {road_id} has no link at {stake_m} m in direction {direction}")
+    def link_at(self, road_id: int, stake_m: int, direction: int, piece: int | None = None) -> Link:
+        """The link that holds a stake; at a border of two, the one with the lower stakes.
 
-    def point_at(self, road_id: int, stake_m: int, direction: int = STAKES_INCREASE) -> tuple[Point, float]:
+        `piece` says which one is meant where a stake comes twice (长链); raises StakeAmbiguous without it.
+        """
+        found = [
+            link
+            for link in self._of_road.get((road_id, direction), ())
+            if min(link.from_stake_m, link.to_stake_m) <= stake_m <= max(link.from_stake_m, link.to_stake_m)
+            and piece in (None, link.piece)
+        ]
+        if not found:
+            raise NoSuchPlace(self._why_not(road_id, stake_m, direction))
+        if found[0].piece != found[-1].piece:
+            raise StakeAmbiguous(
+                f"{stake_text(stake_m)} comes twice on road {road_id}: write 前 (before the break) or 后 (behind)"
+            )
+        return found[0]
+
+    def _why_not(self, road_id: int, stake_m: int, direction: int) -> str:
+        pieces = self._pieces.get(road_id, ())
+        for before, behind in zip(pieces, pieces[1:], strict=False):
+            if before.to_stake_m < stake_m < behind.from_stake_m:
+                ends = f"{stake_text(before.to_stake_m)} to {stake_text(behind.from_stake_m)}"
+                return f"road {road_id} has no {stake_text(stake_m)}: its stakes jump from {ends} (断链)"
+        return f"road {road_id} has no link at {stake_m} m in direction {direction}"
+
+    def piece_of(self, road_id: int, stake_m: int, side: str = "") -> int | None:
+        """The piece that a side (前, 后, or none) of a break means for a stake; None where the stake alone says it."""
+        holding = [p.piece for p in self._pieces.get(road_id, ()) if p.from_stake_m <= stake_m <= p.to_stake_m]
+        if not side or not holding:
+            return None
+        return holding[0] if side == BEFORE_BREAK else holding[-1]
+
+    def side_of(self, link: Link, stake_m: int) -> str:
+        """The mark that a stake needs on this link: none, unless it comes twice on its road."""
+        holding = [p.piece for p in self._pieces.get(link.road_id, ()) if p.from_stake_m <= stake_m <= p.to_stake_m]
+        if len(holding) < 2:
+            return ""
+        return BEFORE_BREAK if link.piece == holding[0] else BEHIND_BREAK
+
+    def along_m(self, road_id: int, stake_m: int, piece: int | None = None) -> int:
+        """True distance from the begin of the road, across breaks; raises NoSuchPlace, StakeAmbiguous."""
+        holding = [
+            p
+            for p in self._pieces.get(road_id, ())
+            if p.from_stake_m <= stake_m <= p.to_stake_m and piece in (None, p.piece)
+        ]
+        if not holding:
+            raise NoSuchPlace(self._why_not(road_id, stake_m, STAKES_INCREASE))
+        if len({p.from_m + stake_m - p.from_stake_m for p in holding}) > 1:
+            raise StakeAmbiguous(f"{stake_text(stake_m)} comes twice on road {road_id}: say which piece")
+        return holding[0].from_m + stake_m - holding[0].from_stake_m
+
+    def point_at(
+        self, road_id: int, stake_m: int, direction: int = STAKES_INCREASE, piece: int | None = None
+    ) -> tuple[Point, float]:
         """Point (lon, lat) of a stake and the bearing of travel there in degrees."""
-        link = self.link_at(road_id, stake_m, direction)
+        link = self.link_at(road_id, stake_m, direction, piece)
         return along(link.geometry, abs(stake_m - link.from_stake_m) / abs(link.to_stake_m - link.from_stake_m))
 
     def place_of(self, point: Point, *, road_id: int | None = None) -> Place:
@@ -203,7 +273,9 @@ class Network:
                 share, away_m = nearest_on_line(link.geometry, point)
                 if best is None or away_m < best.away_m:
                     stake_m = round(link.from_stake_m + share * (link.to_stake_m - link.from_stake_m))
-                    best = Place(road_id=road, stake_m=stake_m, away_m=away_m)
+                    best = Place(
+                        road_id=road, stake_m=stake_m, away_m=away_m, piece=link.piece, side=self.side_of(link, stake_m)
+                    )
         if best is None:
             raise NoSuchPlace(f"no road {road_id}" if road_id is not None else "the network is empty")
         return best

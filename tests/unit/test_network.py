@@ -7,7 +7,18 @@ import pytest
 
 from traffic import geo
 from traffic.data.jilin import build_tables
-from traffic.network import EXPRESSWAY, Network, NoSuchPlace, StakeUnreadable, parse_stake, stake_text
+from traffic.network import (
+    EXPRESSWAY,
+    Chainage,
+    Link,
+    Network,
+    NoSuchPlace,
+    StakeAmbiguous,
+    StakeUnreadable,
+    parse_sided_stake,
+    parse_stake,
+    stake_text,
+)
 from traffic.province_tables import model_province
 from traffic.units import BRIGADE, DETACHMENT, SQUADRON, Parent, TreeBroken, Unit, UnitTree, UnknownUnit
 
@@ -161,3 +172,56 @@ def test_the_committed_tables_are_what_the_hand_written_ones_make():
     for name, rows in build_tables.tables().items():
         made = [{column: str(value) for column, value in row.items()} for row in rows]
         assert made == build_tables.read(name), name
+
+
+# ---------------------------------------------------------------- broken chainage (断链)
+def broken_road() -> Network:
+    """Road 7: K0-K10, then K11-K20 (1 km of numbers is left out), then K19+500-K25 (500 m of numbers come twice)."""
+
+    def link(piece, begin_m, end_m, west):
+        return Link(
+            id=piece * 10 + 1, road_id=7, direction=1, from_stake_m=begin_m, to_stake_m=end_m, length_m=end_m - begin_m,
+            lanes=2, limit_kmh=80, unit_id=1, geometry=((west, 43.0), (west + 0.1, 43.0)), piece=piece,
+        )  # fmt: skip
+
+    pieces = ((0, 0, 10_000, 0), (1, 11_000, 20_000, 10_000), (2, 19_500, 25_000, 19_000))
+    return Network(
+        [link(0, 0, 10_000, 125.0), link(1, 11_000, 20_000, 125.1), link(2, 19_500, 25_000, 125.2)],
+        [Chainage(road_id=7, piece=p, from_stake_m=a, to_stake_m=b, from_m=m) for p, a, b, m in pieces],
+    )
+
+
+def test_a_stake_that_a_break_leaves_out_has_no_place_and_the_reason_names_the_jump():
+    with pytest.raises(NoSuchPlace, match=r"K10\+500: its stakes jump from K10\+000 to K11\+000"):
+        broken_road().point_at(7, 10_500)
+
+
+def test_a_stake_that_comes_twice_needs_its_side():
+    network = broken_road()
+    with pytest.raises(StakeAmbiguous, match=r"K19\+700 comes twice"):
+        network.point_at(7, 19_700)
+    stake_m, side = parse_sided_stake("K19+700（后）")
+    behind, _ = network.point_at(7, stake_m, piece=network.piece_of(7, stake_m, side))
+    before, _ = network.point_at(7, stake_m, piece=network.piece_of(7, stake_m, "前"))
+    assert behind[0] == pytest.approx(125.2 + 0.1 * 200 / 5500, abs=1e-6)
+    assert before[0] == pytest.approx(125.1 + 0.1 * 8700 / 9000, abs=1e-6)
+
+
+def test_a_point_behind_a_break_is_told_with_its_side_and_the_true_distance_crosses_breaks():
+    network = broken_road()
+    place = network.place_of((125.2 + 0.1 * 200 / 5500, 43.0))
+    assert (place.stake_m, place.piece, place.side) == (19_700, 2, "后")
+    assert network.place_of((125.05, 43.0)).side == ""
+    assert network.along_m(7, 19_700, 2) - network.along_m(7, 9_000) == 1_000 + 9_000 + 200
+
+
+def test_the_model_roads_with_breaks_lead_from_stake_to_point_and_back():
+    network = Network(PROVINCE.links, PROVINCE.chainages)
+    broken = {piece.road_id for piece in PROVINCE.chainages if piece.piece > 0}
+    assert len(broken) == 2
+    for piece in PROVINCE.chainages:
+        stake_m = (piece.from_stake_m + piece.to_stake_m) // 2
+        if piece.road_id in broken:
+            point, _ = network.point_at(piece.road_id, stake_m, piece=piece.piece)
+            place = network.place_of(point, road_id=piece.road_id)
+            assert (place.stake_m, place.piece) == (pytest.approx(stake_m, abs=2), piece.piece)
