@@ -321,7 +321,7 @@ class EventsFrame(msgspec.Struct, frozen=True):
 
 
 class UnitsFrame(msgspec.Struct, frozen=True):
-    """Snapshot: newest positions of the crews and key vehicles of the view; delta: those that moved, and who is gone."""
+    """Snapshot: newest positions of crews and key vehicles of the view; delta: those that moved, and who is gone."""
 
     type: Literal["snapshot", "delta"]
     topic: Literal["units"]
