@@ -1,4 +1,4 @@
-"""A tiny province for tests: one corps, two detachments, one road with four checkpoints, two senders."""
+"""A tiny province for tests: one corps, two detachments, one road with four checkpoints and detectors, two senders."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,6 +7,8 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from traffic.clock import SHANGHAI
+from traffic.geo import Point
+from traffic.network import node_of
 from traffic.plates import plate_key
 from traffic.secrets import REALM, encrypt, ha1, key_hash
 from traffic.settings import Settings
@@ -22,6 +24,16 @@ UNITS = {  # id: (parent, level, name, English name)
     EAST_SQUADRON: (EAST_BRIGADE, 4, "东中队", "East Squadron"),
 }
 WATCHED_PLATE = "吉A88888"
+ROAD_ID, ROAD_CODE = 1, "G1"
+CREW_ID, CREW_CODE = 1, "W-1"  # of the west squadron
+TOLL_CODE = "T-1"  # at 8000 m, the west squadron's
+# Two lanes each way. A link's id is its number here, plus 4 against the stakes; a neighbour sees the two in the middle.
+LINKS = (  # from, to in metres, unit, corridor
+    (0, 10_000, WEST_SQUADRON, []),
+    (10_000, 20_000, WEST_SQUADRON, [EAST_SQUADRON]),
+    (20_000, 30_000, EAST_SQUADRON, [WEST_SQUADRON]),
+    (30_000, 50_000, EAST_SQUADRON, []),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +47,30 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """One detector of the test road, over both lanes of its direction."""
+
+    id: int
+    code: str
+    stake_m: int
+    direction: int
+    link_id: int
+    unit: int
+
+
+DETECTORS = (
+    Detector(id=1, code="D-1", stake_m=5_000, direction=1, link_id=1, unit=WEST_SQUADRON),
+    Detector(id=2, code="D-2", stake_m=15_000, direction=1, link_id=2, unit=WEST_SQUADRON),
+    Detector(id=3, code="D-3", stake_m=25_000, direction=1, link_id=3, unit=EAST_SQUADRON),
+    Detector(id=4, code="D-4", stake_m=40_000, direction=2, link_id=8, unit=EAST_SQUADRON),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """What `build` put into the database. Gates 0 and 1 are the west's, 2 and 3 the east's; 0 -> 1 is the section.
+
+    Detectors 0 and 1 are the west's, 2 and 3 the east's; the crew and the toll station are the west squadron's.
 
     The GA/T 1400 device belongs to the west detachment, the native one to the corps.
     """
@@ -63,6 +97,20 @@ class World:
             "direction": 1,
             "lane": 1,
             "speed_kmh": 96.5,
+            **fields,
+        }
+
+    def detector_report(self, detector: int, at: datetime, **fields: object) -> dict[str, object]:
+        """A report of detector 0..3 as a native sender would write it; `at` is the end of its interval."""
+        return {
+            "detector": DETECTORS[detector].code,
+            "observed_at": at.isoformat(),
+            "lane": 1,
+            "period_s": 30,
+            "vehicles": 12,
+            "heavy": 2,
+            "occupancy": 8.5,
+            "speed_kmh": 92.0,
             **fields,
         }
 
@@ -95,6 +143,8 @@ def build(connection: psycopg.Connection, settings: Settings, now: datetime) -> 
         connection.execute("SET LOCAL ROLE traffic_writer")
         _units(connection, since)
         gates = _road(connection)
+        _links(connection)
+        _roadside(connection, now)
         devices = _devices(connection, settings.secret_key, now)
         _rules(connection, since)
         _watch(connection, now)
@@ -130,12 +180,55 @@ def _road(connection: psycopg.Connection) -> tuple[Gate, ...]:
             "lat, unit_id, corridor) VALUES (%s, %s, %s, %s, 1, %s, 60, 2, 100, %s, %s, %s, %s)",
             [
                 gate.id, gate.code, f"测试卡口{number}", f"Test gate {number}", stake_m,
-                125.0 + stake_m / 80_000, 43.5 + stake_m / 250_000, unit, corridor,
+                *point_at(stake_m), unit, corridor,
             ],
         )  # fmt: skip
         gates.append(gate)
     connection.execute("INSERT INTO section VALUES (1, 1, 2, 10000, 100)")
     return tuple(gates)
+
+
+def point_at(stake_m: int) -> Point:
+    """The road runs straight to the north-east (its stakes are a little short)."""
+    return 125.0 + stake_m / 80_000, 43.5 + stake_m / 250_000
+
+
+def _links(connection: psycopg.Connection) -> None:
+    connection.execute("INSERT INTO chainage VALUES (%s, 0, 0, 50000, 0)", [ROAD_ID])
+    for number, (low_m, high_m, unit, corridor) in enumerate(LINKS, start=1):
+        for direction, (from_m, to_m) in ((1, (low_m, high_m)), (2, (high_m, low_m))):
+            begin, end = point_at(from_m), point_at(to_m)
+            connection.execute(
+                "INSERT INTO link (id, road_id, direction, from_stake_m, to_stake_m, length_m, lanes, limit_kmh, "
+                "unit_id, geometry, from_node, to_node, corridor) VALUES (%s, %s, %s, %s, %s, %s, 2, 100, %s, %s, %s, "
+                "%s, %s)",
+                [
+                    number + 4 * (direction - 1), ROAD_ID, direction, from_m, to_m, high_m - low_m, unit,
+                    Jsonb([begin, end]), node_of(begin), node_of(end), corridor,
+                ],
+            )  # fmt: skip
+
+
+def _roadside(connection: psycopg.Connection, now: datetime) -> None:
+    for detector in DETECTORS:
+        connection.execute(
+            "INSERT INTO detector (id, code, name, name_en, kind, road_id, stake_m, direction, link_id, lanes, lon, "
+            "lat, unit_id) VALUES (%s, %s, %s, %s, 'loop', %s, %s, %s, %s, 2, %s, %s, %s)",
+            [
+                detector.id, detector.code, f"检测器{detector.id}", f"Detector {detector.id}", ROAD_ID,
+                detector.stake_m, detector.direction, detector.link_id, *point_at(detector.stake_m), detector.unit,
+            ],
+        )  # fmt: skip
+    connection.execute(
+        "INSERT INTO crew VALUES (%s, %s, '西中队一组', 'West Squadron crew 1', %s, '吉A1001警')",
+        [CREW_ID, CREW_CODE, WEST_SQUADRON],
+    )
+    connection.execute(
+        "INSERT INTO roadside_object (kind, code, name, name_en, road_id, stake_m, direction, lon, lat, unit_id, "
+        "changed_at, changed_by) VALUES ('toll_station', %s, '西收费站', 'West toll station', %s, 8000, 0, %s, %s, %s, "
+        "%s, 'test')",
+        [TOLL_CODE, ROAD_ID, *point_at(8_000), WEST_SQUADRON, now],
+    )
 
 
 def _devices(connection: psycopg.Connection, secret_key: str, now: datetime) -> dict[str, object]:

@@ -36,7 +36,11 @@ class Reason(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     TOO_LONG = "too_long"
     UNKNOWN_CHECKPOINT = "unknown_checkpoint"
-    NOT_THIS_DEVICE = "not_this_device"  # the device may not report for this checkpoint
+    UNKNOWN_DETECTOR = "unknown_detector"
+    UNKNOWN_CREW = "unknown_crew"
+    UNKNOWN_ROAD = "unknown_road"
+    UNKNOWN_PLACE = "unknown_place"  # a stake that the road does not have, or a point too far from every road
+    NOT_THIS_DEVICE = "not_this_device"  # the device may not report for this checkpoint, detector, crew or stretch
     TIME_UNREADABLE = "time_unreadable"
     TIME_WITHOUT_ZONE = "time_without_zone"  # native input must carry its offset
     TIME_IN_FUTURE = "time_in_future"  # later than received + 2 min

@@ -43,7 +43,13 @@ class Door(IntEnum):
     """Which way a record came in (column `door`)."""
 
     GAT1400 = 1
-    NATIVE = 2
+    NATIVE = 2  # passages
+    NATIVE_DETECTORS = 3
+    NATIVE_POSITIONS = 4
+    NATIVE_WEATHER = 5
+    NATIVE_WORKS = 6
+    NATIVE_CAMERAS = 7
+    FILE = 8  # of any kind of record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
