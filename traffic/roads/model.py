@@ -215,6 +215,7 @@ class Inputs:
     works: Sequence[RoadWork] = ()  # planned within the hour, or active
     usual_kmh: np.ndarray | None = None  # of each link in this quarter of an hour, from history; NaN: not known
     usual_vph: np.ndarray | None = None
+    above: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # unit -> itself and all above, for the indices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
