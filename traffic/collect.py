@@ -1,5 +1,6 @@
 """From entries as read to one batch of work: counters checked, entries unpacked, bounds kept. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from traffic.errors import Reason
 from traffic.limits import BATCH_RECORDS_MAX
 from traffic.readings import (
+    Content,
     DeviceEvent,
     EntryKind,
     EntryUnreadable,
@@ -15,6 +17,7 @@ from traffic.readings import (
     Tick,
     decode_entry,
 )
+from traffic.road_readings import DETECTOR_REPORT, POSITION, RoadsideItem
 
 Place = tuple[int, int]  # (generation, counter)
 
@@ -58,11 +61,17 @@ class Gap:
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """One batch: what to store and judge, and how far each partition moves when it is committed."""
+    """One batch: what to store and judge, and how far each partition moves when it is committed.
+
+    Passages and positions travel on the partitions of vehicles, detector reports and roadside items on the roads' own.
+    """
 
     moves: dict[int, tuple[Place, Place]] = field(default_factory=dict)
     batch: PassageBatch = field(default_factory=lambda: PassageBatch.concat([]))
     of_rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # partition of each row
+    positions: np.ndarray = field(default_factory=lambda: np.empty(0, POSITION))
+    detectors: np.ndarray = field(default_factory=lambda: np.empty(0, DETECTOR_REPORT))
+    roadside: list[RoadsideItem] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     devices: list[DeviceEvent] = field(default_factory=list)
     ticks: dict[int, int] = field(default_factory=dict)  # partition -> newest tick, microseconds
@@ -80,6 +89,7 @@ def collect(
     work = Work()
     batches: list[PassageBatch] = []
     partitions: list[int] = []
+    columns: dict[EntryKind, list[np.ndarray]] = {EntryKind.POSITIONS: [], EntryKind.DETECTORS: []}
     share = max(1, records_max // max(1, len(found)))
     for partition, entries in sorted(found.items()):
         taken = 0
@@ -100,37 +110,48 @@ def collect(
                 break  # the worker closes the old generation before it goes on
             if taken >= share:
                 break
-            batch = _unpack(work, partition, entry, now_us)
-            if batch is not None:
-                batches.append(batch)
+            kind, content = _unpack(entry, now_us)
+            if isinstance(content, PassageBatch):
+                batches.append(content)
                 partitions.append(partition)
-                taken += len(batch)
+                taken += len(content)
+            elif isinstance(content, np.ndarray):
+                columns[kind].append(content)
+                taken += len(content)
+            else:
+                _sort_in(work, partition, content)
             here = (entry.generation, entry.counter)
             work.read.setdefault(partition, []).append((entry.generation, entry.counter, entry.in_bytes))
         if here != start:
             work.moves[partition] = (start, here)
     work.batch = PassageBatch.concat(batches)
     work.of_rows = np.repeat(np.array(partitions, np.int64), [len(b) for b in batches])
+    work.positions = _together(columns[EntryKind.POSITIONS], work.positions)
+    work.detectors = _together(columns[EntryKind.DETECTORS], work.detectors)
     return work
 
 
-def _unpack(work: Work, partition: int, entry: Entry, now_us: int) -> PassageBatch | None:
+def _unpack(entry: Entry, now_us: int) -> tuple[EntryKind, Content]:
     try:
-        kind, content = decode_entry(entry.data)
+        return decode_entry(entry.data)
     except EntryUnreadable as error:
-        work.rejects.append(_refused(entry, Reason.MALFORMED, str(error), now_us))
-        return None
-    if isinstance(content, PassageBatch):
-        return content
-    for item in content:
+        return EntryKind.REJECTS, [_refused(entry, Reason.MALFORMED, str(error), now_us)]
+
+
+def _together(parts: list[np.ndarray], none: np.ndarray) -> np.ndarray:
+    return np.concatenate(parts) if parts else none
+
+
+def _sort_in(work: Work, partition: int, items: Iterable[Tick | DeviceEvent | Reject | RoadsideItem]) -> None:
+    for item in items:
         if isinstance(item, Tick):
             work.ticks[partition] = max(item.at, work.ticks.get(partition, 0))
         elif isinstance(item, DeviceEvent):
             work.devices.append(item)
         elif isinstance(item, Reject):
             work.rejects.append(item)
-    assert kind is not EntryKind.PASSAGES
-    return None
+        else:
+            work.roadside.append(item)
 
 
 def set_aside(place: Place, partition: int, entry: Entry, why: str, *, now_us: int) -> Work:
