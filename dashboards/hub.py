@@ -1,38 +1,41 @@
 """Views: who sees what of the feed, and the frames that bring it to screens. Pure: entries and times in, bytes out.
 
-A view is (topic, unit, clearance, tiles). What a screen has is a few numbers (`Screen`); `pump` says which frames bring
-it up to now, and remembers each frame for all other screens that stand at the same place of the same view.
+A view is what a viewer sees of a topic. What a screen has is a number for each topic (`Screen`); `pump` says which
+frames bring it up to now, and remembers each frame for all other screens that stand at the same place of the same view.
+Topics that show a state (topics/) may skip what was between; alerts may not: each is told once, in order.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
-import numpy as np
 
-from dashboards.alerts import AlertLog, Counted, Tally, counted
-from dashboards.facts import Facts, SignOfLife
-from dashboards.flow import Flow, FlowBody, Increment
+from dashboards.alerts import AlertLog, Tally, counted
+from dashboards.facts import Start
 from dashboards.protocol import json_list, topic_frame
-from dashboards.tiles import Tile, tile_of, within
-from traffic.audience import Viewer, may_see
+from dashboards.tiles import Tile
+from dashboards.topics.events import Events
+from dashboards.topics.figures import Figures, Parts
+from dashboards.topics.links import Links
+from dashboards.topics.roads import Roads
+from dashboards.topics.shape import Topic
+from dashboards.topics.units import Units
+from traffic.audience import Viewer
 from traffic.feed import Cursor, FeedEntry
+
+__all__ = ["Hub", "Screen", "Start"]
 
 MEMO_MAX = 20_000  # frames remembered between two changes; beyond it they are made again
 
-_FLOW = msgspec.json.Decoder(FlowBody)
-_SIGN = msgspec.json.Decoder(SignOfLife)
 
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """Where a screen stands in one topic: the version that it was told last (-1: it needs a snapshot)."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """What a hub begins with, read at one moment together with its cursor."""
-
-    facts: Facts
-    cursor: Cursor
-    flow: Sequence[Increment]
-    signs: Sequence[SignOfLife]
-    findings: Sequence[Counted]  # of today
+    topic: Topic[Any]
+    view: Any
+    since: int = -1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,11 +46,8 @@ class Screen:
     topics: frozenset[str]
     tiles: frozenset[Tile] | None
     generation: int = -1
-    rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    view_tiles: frozenset[Tile] | None = None
-    roads_version: int = -1  # -1: needs a snapshot
-    figures_second: int = -1
-    figures_sent: bytes = b""
+    moved: bool = False
+    standings: list[Standing] = field(default_factory=list)
     alerts_at: int | None = None  # position in the log; None: waits to be joined
     behind: Cursor | None = None  # what the database told already and the log may tell again
     delivered: Cursor | None = None  # all visible alerts up to here were given out
@@ -60,29 +60,37 @@ class Hub:
         self._wrap = wrap
         self.log = AlertLog()
         self._generation = 0
+        self._folded = False  # since the last tick
         self.unreadable = 0  # entries whose body is of no known shape
         self._memo: dict[tuple, bytes] = {}
-        self._views: dict[tuple, tuple[np.ndarray, frozenset[Tile]]] = {}
         self._adopt(start, now_us)
 
     def _adopt(self, start: Start, now_us: int) -> None:
         self.facts = start.facts
         self.cursor = start.cursor
-        self.flow = Flow(start.facts)
-        self.flow.add(start.flow, now_us)
-        self.flow.sign(start.signs)
         self.tally = Tally(now_us, start.findings)
-        self._tiles = [tile_of(gate.lon, gate.lat) for gate in start.facts.gates]
-        self._views.clear()
+        self.roads, self.links = Roads(start, now_us), Links(start, now_us)
+        self.events, self.units = Events(start, now_us), Units(start, now_us)
+        parts = Parts(
+            facts=start.facts, tally=self.tally, roads=self.roads, links=self.links, events=self.events,
+            units=self.units,
+        )  # fmt: skip
+        self.figures = Figures(parts, start, now_us)
+        self._topics: tuple[Topic[Any], ...] = (self.roads, self.links, self.events, self.units, self.figures)
+        self._readers: dict[tuple[str, str], Topic[Any]] = {
+            ("roads", "flow"): self.roads, ("roads", "device"): self.roads, ("roads", "links"): self.links,
+            ("roads", "event"): self.events, ("units", "crews"): self.units, ("units", "vehicles"): self.units,
+            ("figures", "index"): self.figures,
+        }  # fmt: skip
         self._generation += 1
-        self._forget()
         self._second = -1
+        self._forget()
         self.tick(now_us)
 
     def restart(self, start: Start, missed: Iterable[FeedEntry] | None, now_us: int) -> None:
         """Begin anew from a later reading. `missed`: all entries from the old cursor to the new, None if some are gone.
 
-        Screens keep their place: roads and figures follow as snapshots, alerts go on or are replayed.
+        Screens keep their place: states follow as snapshots, alerts go on or are replayed.
         """
         if missed is None or start.cursor.epoch != self.cursor.epoch:
             self.log.break_off()
@@ -97,28 +105,25 @@ class Hub:
         """Take the feed's next entries, dense behind `cursor`; the next `tick` and `pump` tell what they change."""
         if not entries:
             return
-        increments: list[Increment] = []
-        newest: list[tuple[int, int]] = []
-        signs: list[SignOfLife] = []
+        of_topic: dict[str, list[FeedEntry]] = {}
         for entry in entries:
-            try:
-                if entry.kind == "flow":
-                    body = _FLOW.decode(entry.body)
-                    increments += body.b
-                    newest += body.n
-                elif entry.kind == "device":
-                    signs.append(_SIGN.decode(entry.body))
-                elif entry.topic == "alerts":
-                    self.tally.add(counted(entry))
-            except msgspec.DecodeError:  # of a newer writer, perhaps: the screens go on with the rest
-                self.unreadable += 1
-            if entry.topic == "alerts":
-                self.log.add(entry)
-        self.flow.add(increments, now_us)
-        self.flow.reached(newest, now_us)
-        self.flow.sign(signs)
+            reader = self._readers.get((entry.topic, entry.kind))
+            if reader is not None:
+                of_topic.setdefault(reader.name, []).append(entry)
+            elif entry.topic == "alerts":
+                self._take_alert(entry)
+        for topic in self._topics:
+            if topic.name in of_topic:
+                self.unreadable += topic.fold(of_topic[topic.name], now_us)
         self.cursor = self.cursor.after(entries)
         self._forget()
+
+    def _take_alert(self, entry: FeedEntry) -> None:
+        try:
+            self.tally.add(counted(entry))
+        except msgspec.DecodeError:  # of a newer writer, perhaps: the screens go on with the rest
+            self.unreadable += 1
+        self.log.add(entry)
 
     def follows(self, entries: Iterable[FeedEntry]) -> bool:
         """Whether these entries continue the cursor without a hole."""
@@ -130,16 +135,23 @@ class Hub:
         return True
 
     def tick(self, now_us: int) -> None:
-        """Time passes: what leaves the last minute, and who was silent for too long."""
+        """Time passes: what leaves the last minute, and who was silent for too long; by whole seconds."""
         self.now_us = now_us
-        self.tally.turn(now_us)
-        changed = self.flow.tick(now_us)
         second = now_us // 1_000_000
-        if changed or second != self._second:
+        if second == self._second and not self._folded:
+            return
+        self.tally.turn(now_us)
+        if second != self._second:
             self._second = second
-            self._forget()
+            for topic in self._topics:
+                topic.tick(now_us)
+        else:
+            self.roads.tick(now_us)
+        self._forget()
+        self._folded = False
 
     def _forget(self) -> None:
+        self._folded = True
         self._memo.clear()
         self._seq = str(self.cursor)
 
@@ -151,7 +163,7 @@ class Hub:
     def look(self, screen: Screen, tiles: frozenset[Tile] | None) -> None:
         """The screen's map moved."""
         screen.tiles = tiles
-        screen.generation = -1
+        screen.moved = True
 
     def join(self, screen: Screen, position: int, told: Cursor) -> None:
         """The database told the screen all alerts up to `told`; at `position` the log ended before it was asked."""
@@ -174,48 +186,56 @@ class Hub:
         """
         if self.waits(screen):
             return []
-        self._place(screen)
         frames = self._alerts(screen) if "alerts" in screen.topics else []
         screen.delivered = self.cursor if screen.behind is None else self.cursor.joined(screen.behind)
         if hold:
             return frames
-        if "roads" in screen.topics:
-            frames += self._roads(screen)
-        if "figures" in screen.topics:
-            frames += self._figures(screen)
+        if screen.generation != self._generation or screen.moved:
+            self._place(screen)
+        for standing in screen.standings:
+            if standing.since != standing.topic.version:
+                frame = self._frame(screen, standing)
+                if frame:
+                    frames.append(frame)
         return frames
 
     def _place(self, screen: Screen) -> None:
-        if screen.generation == self._generation:
-            return
-        rows, occupied = self._view(screen.viewer.unit, None)
-        tiles = within(screen.tiles, occupied)
-        if tiles is not None:
-            rows, _ = self._view(screen.viewer.unit, tiles)
-        screen.rows, screen.view_tiles = rows, tiles
-        screen.roads_version = -1
-        screen.generation = self._generation
-
-    def _view(self, unit: int, tiles: frozenset[Tile] | None) -> tuple[np.ndarray, frozenset[Tile]]:
-        """Rows of the checkpoints whose traffic a unit may see, in some tiles, and the tiles that they lie in."""
-        key = (unit, tiles)
-        if key not in self._views:
-            if len(self._views) >= MEMO_MAX:
-                self._views.clear()
-            viewer = Viewer(unit=unit)
-            rows = [
-                row
-                for row, gate in enumerate(self.facts.gates)
-                if (tiles is None or self._tiles[row] in tiles) and may_see(viewer, gate.audience)
+        """Where a new, restarted or moved screen stands: it is told anew what depends on that."""
+        if screen.generation != self._generation:
+            screen.generation = self._generation
+            screen.standings = [
+                Standing(topic=topic, view=topic.view(screen.viewer, screen.tiles))
+                for topic in self._topics
+                if topic.name in screen.topics
             ]
-            self._views[key] = np.array(rows, np.int64), frozenset(self._tiles[row] for row in rows)
-        return self._views[key]
+        else:
+            for standing in screen.standings:
+                if standing.topic.tiled:
+                    standing.view = standing.topic.view(screen.viewer, screen.tiles)
+                    standing.since = -1
+        screen.moved = False
 
     def gates_of(self, unit: int) -> frozenset[int]:
         """Ids of the checkpoints whose traffic a unit may see."""
-        return frozenset(self.flow.ids[row] for row in self._view(unit, None)[0].tolist())
+        return frozenset(self.facts.gates[row].id for row in self.roads.rows(unit).tolist())
+
+    def links_of(self, unit: int) -> frozenset[int]:
+        """Ids of the links whose state a unit may see."""
+        return frozenset(self.links.ids[row] for row in self.links.rows(unit).tolist())
 
     # ------------------------------------------------------------ frames
+    def _frame(self, screen: Screen, standing: Standing) -> bytes:
+        topic, since = standing.topic, standing.since
+        standing.since = topic.version
+        key = (topic.name, standing.view, since, None if screen.behind is None else str(screen.delivered))
+        frame = self._memo.get(key)
+        if frame is None:
+            told = topic.told(standing.view, since)
+            seq = self._seq if screen.behind is None else str(screen.delivered)
+            frame = b"" if told is None else self._wrap(topic_frame(told[0], topic.name, seq, self.now_us, told[1]))
+            self._remember(key, frame)
+        return frame
+
     def _alerts(self, screen: Screen) -> list[bytes]:
         since, end = screen.alerts_at, self.log.end
         if since is None or since == end:
@@ -241,9 +261,8 @@ class Hub:
             screen.behind = None
 
     def _alert_delta(self, entries: Sequence[FeedEntry], seq: str) -> bytes:
-        return self._wrap(
-            topic_frame("delta", "alerts", seq, self.now_us, json_list([entry.body for entry in entries]))
-        )
+        fields = b'"alerts":' + json_list([entry.body for entry in entries])
+        return self._wrap(topic_frame("delta", "alerts", seq, self.now_us, fields))
 
     def replayed(self, entries: Sequence[FeedEntry], told: Cursor) -> bytes:
         """A delta out of entries that were read from the feed again."""
@@ -251,65 +270,8 @@ class Hub:
 
     def alerts_snapshot(self, cards: Sequence[bytes], told: Cursor) -> bytes:
         """The newest alerts as the database gave them, newest first."""
-        return self._wrap(topic_frame("snapshot", "alerts", str(told), self.now_us, json_list(list(cards))))
-
-    def _roads(self, screen: Screen) -> list[bytes]:
-        since, version = screen.roads_version, self.flow.version
-        if since == version:
-            return []
-        screen.roads_version = version
-        key = ("roads", screen.viewer.unit, screen.view_tiles, since, self._seq_key(screen))
-        frame = self._memo.get(key)
-        if frame is None:
-            rows = self.flow.changed_since(screen.rows, since)
-            kind = "snapshot" if since < 0 else "delta"
-            body = json_list([self.flow.item(row) for row in rows.tolist()])
-            text = topic_frame(kind, "roads", self._seq_of(screen), self.now_us, body)
-            frame = self._remember(key, self._wrap(text) if since < 0 or len(rows) else b"")
-        return [frame] if frame else []
-
-    def _figures(self, screen: Screen) -> list[bytes]:
-        if screen.figures_second == self._second and screen.figures_sent:
-            return []
-        screen.figures_second = self._second
-        viewer = screen.viewer
-        key = ("sums", viewer.unit, viewer.clearance)
-        sums = self._memo.get(key)
-        if sums is None:
-            sums = self._remember(key, self._sums(viewer))
-        if sums == screen.figures_sent:
-            return []
-        kind = "delta" if screen.figures_sent else "snapshot"
-        screen.figures_sent = sums
-        place = ("figures", viewer.unit, viewer.clearance, kind, self._seq_key(screen))
-        frame = self._memo.get(place)
-        if frame is None:
-            text = topic_frame(kind, "figures", self._seq_of(screen), self.now_us, sums)
-            frame = self._remember(place, self._wrap(text))
-        return [frame]
-
-    def _sums(self, viewer: Viewer) -> bytes:
-        rows = self._view(viewer.unit, None)[0]
-        per_minute, known, total = self.flow.figures(rows)
-        by_level = self.tally.by_level(viewer)
-        newest_us = self.flow.newest_us(rows)
-        lag_s = None if newest_us is None else max(0, (self.now_us - newest_us) // 1_000_000)
-        return msgspec.json.encode(
-            {
-                "passages_per_minute": per_minute,
-                "checkpoints_live": known,
-                "checkpoints_total": total,
-                "alerts_today": sum(by_level.values()),
-                "alerts_by_level": {str(level): count for level, count in by_level.items()},
-                "lag_s": lag_s,
-            }
-        )
-
-    def _seq_of(self, screen: Screen) -> str:
-        return self._seq if screen.behind is None else str(screen.delivered)
-
-    def _seq_key(self, screen: Screen) -> object:
-        return None if screen.behind is None else str(screen.delivered)
+        fields = b'"alerts":' + json_list(list(cards))
+        return self._wrap(topic_frame("snapshot", "alerts", str(told), self.now_us, fields))
 
     def _remember(self, key: tuple, value: bytes) -> bytes:
         if len(self._memo) >= MEMO_MAX:

@@ -371,11 +371,10 @@ def encode(message: msgspec.Struct) -> bytes:
     return msgspec.json.encode(message)
 
 
-def topic_frame(kind: str, topic: str, seq: str, at: int, body: bytes) -> bytes:
-    """A snapshot or delta out of ready JSON: `body` is the list (roads, alerts) or object (figures)."""
-    name = {"roads": "checkpoints", "alerts": "alerts", "figures": "figures"}[topic]
-    return b'{"type":"%b","topic":"%b","seq":"%b","at":%d,"%b":%b}' % (
-        kind.encode(), topic.encode(), seq.encode(), at, name.encode(), body,
+def topic_frame(kind: str, topic: str, seq: str, at: int, fields: bytes) -> bytes:
+    """A snapshot or delta out of ready JSON: `fields` are those of its topic, as they stand in an object."""
+    return b'{"type":"%b","topic":"%b","seq":"%b","at":%d,%b}' % (
+        kind.encode(), topic.encode(), seq.encode(), at, fields,
     )  # fmt: skip
 
 
