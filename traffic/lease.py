@@ -8,6 +8,8 @@ import psycopg
 from traffic.limits import LEASE_S
 from traffic.store import SQL
 
+VEHICLES, ROADS = "vehicles", "roads"  # kinds of partitions: the workers' and the monitor's
+
 
 @dataclass(slots=True, kw_only=True)
 class Held:
@@ -24,15 +26,17 @@ class Held:
 
 
 class Leases:
-    """Takes, keeps and gives back partitions, a fair share of them among the workers that are alive."""
+    """Takes, keeps and gives back partitions of one kind, a fair share of them among the workers that are alive."""
 
-    def __init__(self, name: str, partitions: int) -> None:
+    def __init__(self, name: str, partitions: int, kind: str = VEHICLES) -> None:
         self.name = name
         self.partitions = partitions
+        self.kind = kind
 
     def renew(self, connection: psycopg.Connection, held: dict[int, Held]) -> list[int]:
         """Prolong the leases held; returns the partitions that another worker took."""
-        connection.execute(SQL["worker_seen"], {"name": self.name})
+        if self.kind == VEHICLES:
+            connection.execute(SQL["worker_seen"], {"name": self.name})
         rows = connection.execute(SQL["lease_renew"], {"name": self.name, "lease_s": LEASE_S}).fetchall()
         epochs = {partition: epoch for partition, epoch in rows}
         return [partition for partition, own in held.items() if epochs.get(partition) != own.epoch]
@@ -45,7 +49,7 @@ class Leases:
     def acquire(self, connection: psycopg.Connection, want: int) -> list[Held]:
         """Take at most `want` partitions whose lease ran out or was given back."""
         rows = connection.execute(
-            SQL["lease_acquire"], {"name": self.name, "want": want, "lease_s": LEASE_S}
+            SQL["lease_acquire"], {"name": self.name, "kind": self.kind, "want": want, "lease_s": LEASE_S}
         ).fetchall()
         return [
             Held(

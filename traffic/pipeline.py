@@ -5,28 +5,22 @@ commit the state is rebuilt from snapshot and replay: it never goes on with stat
 """
 
 import gc
-import os
 import signal
-import socket
-import threading
 import traceback
-from collections import Counter, deque
+from collections import deque
 from types import FrameType
-from uuid import uuid4
 
 import numpy as np
 import psycopg
-import redis
 import structlog
 
 from traffic import commit as one
-from traffic import database, store
+from traffic import store
 from traffic.clock import monotonic_s
-from traffic.collect import Entry, Place, Work, collect, set_aside, settle_generation
+from traffic.collect import Entry, Place, Work, collect, set_aside
 from traffic.commit import Judged
-from traffic.errors import LeaseLost, Reason, ServiceError
-from traffic.health import Heartbeat
-from traffic.lease import Held, Leases
+from traffic.errors import LeaseLost, Reason
+from traffic.lease import VEHICLES, Held
 from traffic.limits import (
     BATCH_RECORDS_MAX,
     FEED_KEEP_S,
@@ -37,12 +31,12 @@ from traffic.limits import (
     TICK_S,
     WATCH_LOOKBACK_S,
 )
+from traffic.partition_keeper import PartitionKeeper
 from traffic.readings import EntryKind, PassageBatch, Reject, Tick, encode_small, logical_partitions, routing_keys
 from traffic.restore import STATE_AGE_US, logicals_of, restore
 from traffic.rulebook import Book, load_book
 from traffic.settings import Settings
 from traffic.store import SQL, when
-from traffic.stream import BusReader
 from traffic.vehicles import judge_batch
 from traffic.vehicles.known import KnownRecords, content_hash
 from traffic.vehicles.state import FORMAT, VehicleState
@@ -50,67 +44,22 @@ from traffic.vehicles.state import FORMAT, VehicleState
 log = structlog.get_logger()
 
 IDLE_WAIT_MS = 100  # how long a read waits for something to come
-BACKOFF_S_MAX = 5.0
 FAILURES_BEFORE_BISECT = 2  # then each record that a rule fails on goes without the rules
-FAILURES_BEFORE_ALONE = 4  # then one entry at a time
-FAILURES_BEFORE_SET_ASIDE = 6  # then the entry goes to quarantine whole
 
 
-class Worker:
+class Worker(PartitionKeeper):
     """One process that owns a share of the partitions and keeps their vehicles' state in memory."""
 
     def __init__(self, settings: Settings) -> None:
-        assert settings.database_url and settings.redis_url
-        self.settings = settings
-        self.clock = settings.clock
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
-        self.leases = Leases(self.name, settings.partitions)
-        self.heartbeat = Heartbeat("worker", self.name)
-        self.reader = BusReader(redis.Redis.from_url(settings.redis_url), bytes_max=settings.bus_bytes_max)
-        self.connection: psycopg.Connection | None = None
-        self.held: dict[int, Held] = {}
+        super().__init__(settings, "worker", VEHICLES)
         self.state = VehicleState()
         self.known = KnownRecords()
         self.book: Book | None = None
-        self.failures: Counter[tuple[int, int, int]] = Counter()  # (partition, generation, offset) -> rule failures
-        self.in_hand: list[tuple[int, int, int]] = []  # places of the batch that is being worked on
-        self.failure = ""  # why the last batch failed
         self.doubtful: set[tuple[int, int, int]] = set()  # places whose batch met a record that the table holds
-        self.figures: Counter[str] = Counter()
         self.recent: deque[tuple[float, int]] = deque(maxlen=200)  # (monotonic, records) of the last batches
-        self.due: dict[str, float] = {}
-        self.stop = threading.Event()
         self.read_count = 64
 
     # ------------------------------------------------------------ the loop
-
-    def run(self) -> None:
-        """Work until told to stop; every error is met by starting anew from what is committed."""
-        backoff_s = 0.1
-        while not self.stop.is_set():
-            try:
-                self.step()
-                backoff_s = 0.1
-            except psycopg.DataError as error:  # the records' own fault: to wait would change nothing
-                self._note_failure(error)
-                self._pause(backoff_s)
-            except (LeaseLost, ServiceError, psycopg.Error, redis.RedisError) as error:
-                log.warning("batch abandoned", why=str(error).splitlines()[0] if str(error) else repr(error))
-                self.abandon()
-                self._pause(backoff_s)
-                backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)
-            except Exception as error:  # noqa: BLE001 - the one supervising loop: a fault in a rule must not end the worker
-                self._note_failure(error)
-                self._pause(backoff_s)
-        self._leave()
-
-    def _note_failure(self, error: Exception) -> None:
-        """A batch failed by what is in it: it is tried again, then more and more carefully (see `_choose`)."""
-        log.error("batch failed", trace=traceback.format_exc())
-        self.failure = f"{type(error).__name__}: {error}"[:2000]
-        for place in self.in_hand:
-            self.failures[place] += 1
-        self.abandon()
 
     def step(self) -> None:
         """One turn: upkeep that is due, then one batch."""
@@ -132,61 +81,29 @@ class Worker:
         work = collect(places, found, now_us=now_us)
         if work.moves:
             self._process(connection, self._without_hopeless(places, found, work, now_us), now_us)
-        self._close_gaps(connection, work)
+        self._close_gaps(connection, work.gaps)
         gaping = {gap.partition for gap in work.gaps}
         self._settle(connection, [p for p in found if p not in work.moves and p not in gaping])
         entries = sum(len(entries) for entries in work.read.values())
         records = max(1, len(work.batch)) / max(1, entries)
         self.read_count = int(np.clip(BATCH_RECORDS_MAX / records / max(1, len(found)), 16, 2_000))
 
-    def _choose(self, places: dict[int, Place], found: dict[int, list[Entry]]) -> dict[int, list[Entry]]:
-        """All that was read; where a batch failed although the rules were bisected, one entry of one partition."""
-        for partition, entries in found.items():
-            if self.failures[(partition, *places[partition])] >= FAILURES_BEFORE_ALONE:
-                return {partition: entries[:1]}
-        return found
-
     def _without_hopeless(
         self, places: dict[int, Place], found: dict[int, list[Entry]], work: Work, now_us: int
     ) -> Work:
         """The batch as it is, unless it is an entry that failed alone as well: that one is set aside."""
         ((partition, entries), *others) = found.items()
-        if others or self.failures[(partition, *places[partition])] < FAILURES_BEFORE_SET_ASIDE:
+        if others or not self._is_hopeless((partition, *places[partition])):
             return work
         log.error("entry set aside", partition=partition, counter=entries[0].counter, why=self.failure)
         return set_aside(places[partition], partition, entries[0], self.failure, now_us=now_us)
 
-    def abandon(self) -> None:
-        """Forget everything that may have run ahead; leases are taken anew or run out."""
-        if self.connection is not None:
-            self.connection.close()
-        self.connection = None
-        self.held = {}
+    def forget(self) -> None:
+        """Drop the vehicles' state."""
         self.state = VehicleState()
         self.known = KnownRecords()
-        self.due.clear()
-
-    def _connected(self) -> psycopg.Connection:
-        if self.connection is None or self.connection.closed:
-            self.connection = database.connect(
-                str(self.settings.database_url), database.WRITER, autocommit=True, connect_timeout=5
-            )
-            self._take_back(self.connection)
-        return self.connection
-
-    def _take_back(self, connection: psycopg.Connection) -> None:
-        """After an error: give back what the database still says is mine, so that it is restored on the way in."""
-        rows = connection.execute("SELECT id FROM partition WHERE owner = %s", [self.name]).fetchall()
-        self.leases.release(connection, [row[0] for row in rows])
 
     # ------------------------------------------------------------ upkeep
-
-    def _is_due(self, what: str, every_s: float) -> bool:
-        now = monotonic_s()
-        if now < self.due.get(what, 0.0):
-            return False
-        self.due[what] = now + every_s
-        return True
 
     def _keep_up(self, connection: psycopg.Connection) -> None:
         if self.book is None or self._is_due("versions", 1.0):
@@ -255,10 +172,7 @@ class Worker:
                     self._write_pages(connection, own, pages)
                 own.snapshot = (own.generation, own.offset)
                 self.state.clear_dirty(pages)
-            behind = [place for place in own.read if place[:2] <= own.snapshot]
-            if behind:
-                self.reader.trim(partition, behind[-1][:2], behind[-1][2])
-                own.read = own.read[len(behind) :]
+            self._trim(own)
 
     def _write_pages(self, connection: psycopg.Connection, own: Held, pages: set[int]) -> None:
         place = {"id": own.id, "epoch": own.epoch, "generation": own.generation, "bus_offset": own.offset}
@@ -412,71 +326,12 @@ class Worker:
         )
         self.recent.append((monotonic_s(), len(judged.new)))
 
-    def _feed_moved(self, moved: dict[int, int]) -> None:
-        for partition, seq in moved.items():
-            self.held[partition].feed_seq = seq
-        if moved:
-            self.reader.wake()
-
-    # ------------------------------------------------------------ gaps
-
-    def _settle(self, connection: psycopg.Connection, partitions: list[int]) -> None:
-        """With nothing to read: does the bus stand where the database says? Open, go on, or record what is missing."""
-        for partition in partitions:
-            own = self.held[partition]
-            here = (own.generation, own.offset)
-            meta = self.reader.meta(partition)
-            if 2 * meta.waiting_bytes > self.settings.bus_bytes_max:
-                # What is committed can be trimmed when a snapshot stands behind it.
-                self.due.pop(f"snapshot {partition}", None)
-            gap, generation = settle_generation(partition, here, meta)
-            if generation is None:
-                if not meta.confirmed:
-                    self._move_over(connection, partition, here, [])  # still mine, and it still stands here
-                    self.reader.confirm(partition, meta)
-                continue
-            self.reader.open(partition, generation)
-            self._move_over(connection, partition, (generation, 0), [gap] if gap else [])
-
-    def _close_gaps(self, connection: psycopg.Connection, work: Work) -> None:
-        """A hole in the counters: close this generation to the doors, note the hole, go on behind it."""
-        for gap in work.gaps:
-            own = self.held[gap.partition]
-            meta = self.reader.meta(gap.partition)
-            if meta.generation == own.generation:
-                self.reader.open(gap.partition, own.generation + 1)
-            self._move_over(connection, gap.partition, (own.generation, gap.upto or own.offset), [gap])
-
-    def _move_over(self, connection: psycopg.Connection, partition: int, there: tuple[int, int], gaps: list) -> None:
-        own = self.held[partition]
-        move = {partition: ((own.generation, own.offset), there)}
-        one.record_gaps(connection, self.held, move, gaps, now_us=self.clock.now_us())
-        for gap in gaps:
-            log.error("bus gap", partition=partition, first=gap.first, upto=gap.upto, why=gap.reason)
-            self.figures["gaps"] += 1
-        own.generation, own.offset = there
-
     # ------------------------------------------------------------ the end
 
     def _figures(self) -> dict[str, float]:
         since = monotonic_s() - 10.0
         rate = sum(records for at, records in self.recent if at > since) / 10.0
         return {**self.figures, "partitions": len(self.held), "records_per_s": rate, "vehicles": len(self.state)}
-
-    def _pause(self, seconds: float) -> None:
-        self.stop.wait(seconds)
-
-    def _leave(self) -> None:
-        """A clean stop: snapshots written, leases given back, so that the next owner starts at once."""
-        try:
-            if self.connection is not None and not self.connection.closed:
-                self._snapshot(self.connection)
-                self.leases.leave(self.connection, list(self.held))
-        except (LeaseLost, psycopg.Error, redis.RedisError) as error:
-            log.warning("leases run out by themselves", why=str(error))
-        finally:
-            if self.connection is not None:
-                self.connection.close()
 
 
 def run(settings: Settings) -> None:

@@ -19,9 +19,10 @@ UPDATE partition SET until = clock_timestamp() + make_interval(secs => %(lease_s
 WHERE id IN (SELECT id FROM partition WHERE owner = %(name)s ORDER BY id FOR UPDATE) RETURNING id, epoch;
 
 -- name: lease_acquire
--- Take at most %(want)s partitions whose lease ran out. The epoch fences the one before.
+-- Take at most %(want)s partitions of a kind whose lease ran out. The epoch fences the one before.
 UPDATE partition SET owner = %(name)s, epoch = epoch + 1, until = clock_timestamp() + make_interval(secs => %(lease_s)s)
-WHERE id IN (SELECT id FROM partition WHERE until < clock_timestamp() ORDER BY id LIMIT %(want)s FOR UPDATE SKIP LOCKED)
+WHERE id IN (SELECT id FROM partition WHERE kind = %(kind)s AND until < clock_timestamp() ORDER BY id LIMIT %(want)s
+             FOR UPDATE SKIP LOCKED)
 RETURNING id, epoch, generation, bus_offset, feed_seq,
     (extract(epoch FROM observed_until) * 1e6)::bigint, snapshot_generation, snapshot_offset;
 
