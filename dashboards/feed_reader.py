@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import TypeVar
 
 import psycopg
@@ -10,13 +9,11 @@ import redis
 import redis.asyncio
 import structlog
 
-from dashboards.alerts import TALLY_MAX, Counted, day_began_us
-from dashboards.facts import Facts, Gate, SignOfLife
-from dashboards.flow import FRESH_US
-from dashboards.hub import Hub, Start
+from dashboards.beginning import load_facts, load_start
+from dashboards.facts import Facts, Start
+from dashboards.hub import Hub
 from dashboards.reach import SQL, with_options
-from traffic import feed_rows, store
-from traffic.audience import Audience
+from traffic import feed_rows
 from traffic.clock import Clock, monotonic_s
 from traffic.database import HUB, as_role
 from traffic.feed import Cursor, FeedEntry
@@ -33,54 +30,6 @@ BACKOFF_S = (0.25, 0.5, 1.0, 2.0)
 Answer = TypeVar("Answer")
 
 log = structlog.get_logger(__name__)
-
-
-async def load_facts(connection: psycopg.AsyncConnection, clock: Clock) -> Facts:
-    """Checkpoints with who may see their traffic, and the senders that cover them, in the caller's transaction."""
-    at = {"at": clock.now()}
-    version = await (await connection.execute(SQL["network_version"])).fetchone()
-    traffic = {row[0]: row[3] async for row in await connection.execute(store.SQL["checkpoints_with_audience"], at)}
-    above = {unit: set(units) async for unit, units in await connection.execute(store.SQL["units_above"], at)}
-    places = await (await connection.execute(SQL["gates"])).fetchall()
-    senders = await (await connection.execute(SQL["senders"])).fetchall()
-    return Facts(
-        gates=tuple(
-            Gate(id=number, lon=lon, lat=lat, audience=Audience(units=frozenset(traffic.get(number, ()))))
-            for number, _, lon, lat in places
-        ),
-        covered={
-            sender: frozenset(number for number, owner, _, _ in places if unit in above.get(owner, ()))
-            for sender, unit in senders
-        },
-        network_version=version[0] if version else 0,
-    )
-
-
-async def load_start(connection: psycopg.AsyncConnection, clock: Clock) -> Start:
-    """All that a hub begins with, in the caller's transaction (REPEATABLE READ: cursor and state are of one moment)."""
-    cursor = await feed_rows.position(connection)
-    now = clock.now()
-    flow = await connection.execute(SQL["flow"], {"since": now - timedelta(microseconds=2 * FRESH_US)})
-    increments = [tuple(row) async for row in flow]
-    signs = [
-        SignOfLife(device=row[0], state=row[1], seen_at=row[2])
-        async for row in await connection.execute(SQL["signs_of_life"])
-    ]
-    since = store.when(day_began_us(clock.now_us()))
-    found = await connection.execute(SQL["findings_of_day"], {"since": since, "limit": TALLY_MAX})
-    return Start(
-        facts=await load_facts(connection, clock),
-        cursor=cursor,
-        flow=increments,
-        signs=signs,
-        findings=[_counted(row) async for row in found][::-1],
-    )
-
-
-def _counted(row: tuple) -> Counted:
-    number, level, state, first_at, units, visibility, addressees = row
-    audience = Audience(units=frozenset(units), visibility=visibility, addressees=frozenset(addressees))
-    return Counted(id=number, level=level, active=state == "active", first_at=first_at, audience=audience)
 
 
 class FeedReader:
@@ -185,7 +134,8 @@ class FeedReader:
             await self._start_over()
         elif now_s - self._facts_s > FACTS_S:
             self._facts_s = now_s
-            if await self._bounded(lambda connection: load_facts(connection, self._clock)) != hub.facts:
+            facts = await self._bounded(lambda connection: load_facts(connection, self._clock, hub.facts))
+            if facts != hub.facts:
                 await self._start_over()
 
     async def _start_over(self) -> None:
@@ -203,8 +153,11 @@ class FeedReader:
     async def _read_start(self, connection: psycopg.AsyncConnection) -> tuple[Start, list[FeedEntry] | None]:
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            start = await load_start(connection, self._clock)
+            start = await load_start(connection, self._clock, self._known_facts())
             return start, await self._read_missed(connection, start.cursor)
+
+    def _known_facts(self) -> Facts | None:
+        return self.hub.facts if self.hub is not None else None
 
     async def _read_missed(self, connection: psycopg.AsyncConnection, until: Cursor) -> list[FeedEntry] | None:
         hub = self.hub

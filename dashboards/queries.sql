@@ -5,6 +5,50 @@
 -- Where checkpoints lie.
 SELECT id, unit_id, lon, lat FROM checkpoint ORDER BY id;
 
+-- name: link_owners
+SELECT id, unit_id, corridor FROM link ORDER BY id;
+
+-- name: link_boxes
+-- The box that holds each link's line.
+SELECT l.id, min((p ->> 0)::float8), min((p ->> 1)::float8), max((p ->> 0)::float8), max((p ->> 1)::float8)
+FROM link l CROSS JOIN LATERAL jsonb_array_elements(l.geometry) p GROUP BY l.id;
+
+-- name: crews
+SELECT id, unit_id FROM crew ORDER BY id;
+
+-- name: link_states
+-- The newest cycle's word of each link, as the feed tells it.
+SELECT (extract(epoch FROM cycle_at) * 1000000)::bigint, link_id, level, round(speed_kmh::numeric, 1)::float8,
+       round(flow_vph::numeric)::float8, round(density_vkm::numeric, 1)::float8, round(travel_s::numeric, 1)::float8,
+       round(travel_p90_s::numeric, 1)::float8, round(confidence::numeric, 2)::float8,
+       (extract(epoch FROM observed_at) * 1000000)::bigint, risk_level, risk_next_level
+FROM link_state;
+
+-- name: road_indices
+SELECT scope, scope_id, (extract(epoch FROM cycle_at) * 1000000)::bigint, index, usual_index, speed_kmh, congested_km,
+       known_share, vehicle_km_h, risk_links
+FROM road_index;
+
+-- name: road_events_of_late
+-- Open events, and those that ended since: as cards, each with who may see it.
+SELECT id::text, kind, state, level, revision, link_id, road_id, direction, head_stake_m, tail_stake_m, unit_id,
+       (extract(epoch FROM started_at) * 1000000)::bigint, (extract(epoch FROM changed_at) * 1000000)::bigint,
+       (extract(epoch FROM ended_at) * 1000000)::bigint, (extract(epoch FROM observed_at) * 1000000)::bigint,
+       confidence, grounds, audience
+FROM road_event WHERE state = 'open' OR ended_at > %(since)s ORDER BY changed_at DESC LIMIT %(limit)s;
+
+-- name: crew_positions
+SELECT audience, subject::int, (extract(epoch FROM observed_at) * 1000000)::bigint, lon, lat, speed_kmh, bearing_deg,
+       road_id, stake_m, direction
+FROM position_latest WHERE subject_kind = 2 AND observed_at > %(since)s LIMIT %(limit)s;
+
+-- name: vehicle_positions
+-- Of key vehicles alone: nobody else's way is shown.
+SELECT p.audience, k.plate, p.class_group, k.kind, (extract(epoch FROM p.observed_at) * 1000000)::bigint, p.lon, p.lat,
+       p.speed_kmh, p.bearing_deg, p.road_id, p.stake_m
+FROM position_latest p JOIN key_vehicle k ON k.plate_key = p.subject AND k.class_group = p.class_group
+WHERE p.subject_kind = 1 AND p.observed_at > %(since)s LIMIT %(limit)s;
+
 -- name: senders
 -- Senders with a keepalive: their word about silence counts.
 SELECT id, unit_id FROM device WHERE kind = 'gat1400' AND enabled;
