@@ -5,6 +5,9 @@ A point is (lon, lat) in degrees. Distances are metres on a sphere of the mean r
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
 
 Point = tuple[float, float]
 
@@ -17,13 +20,7 @@ def wgs84_to_gcj02(lon: float, lat: float) -> Point:
     """Shift as Chinese maps do (offset 400-600 m in Jilin); identity outside China."""
     if not (_CHINA[0] <= lon <= _CHINA[2] and _CHINA[1] <= lat <= _CHINA[3]):
         return lon, lat
-    east, north = _bent(lon - 105.0, lat - 35.0)
-    angle = math.radians(lat)
-    magic = 1.0 - _ECCENTRICITY * math.sin(angle) ** 2
-    root = math.sqrt(magic)
-    d_lat = north * 180.0 / (_AXIS_M * (1.0 - _ECCENTRICITY) / (magic * root) * math.pi)
-    d_lon = east * 180.0 / (_AXIS_M / root * math.cos(angle) * math.pi)
-    return lon + d_lon, lat + d_lat
+    return _shifted(lon, lat, math)
 
 
 def gcj02_to_wgs84(lon: float, lat: float) -> Point:
@@ -35,11 +32,36 @@ def gcj02_to_wgs84(lon: float, lat: float) -> Point:
     return guess_lon, guess_lat
 
 
-def _bent(x: float, y: float) -> Point:
+def gcj02_to_wgs84_columns(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`gcj02_to_wgs84` of many points of China at once (float64)."""
+    guess_lon, guess_lat = lon, lat
+    for _ in range(8):
+        made_lon, made_lat = _shifted(guess_lon, guess_lat, np)
+        guess_lon, guess_lat = guess_lon + lon - made_lon, guess_lat + lat - made_lat
+    return guess_lon, guess_lat
+
+
+def in_china(lon: Any, lat: Any) -> Any:
+    """Whether a point (or each of many) lies in the box around China: a fix outside is a fault of the device."""
+    return (lon >= _CHINA[0]) & (lon <= _CHINA[2]) & (lat >= _CHINA[1]) & (lat <= _CHINA[3])
+
+
+def _shifted(lon: Any, lat: Any, m: Any) -> tuple[Any, Any]:
+    """The shift of one point (`m` is math) or of columns (`m` is numpy)."""
+    east, north = _bent(lon - 105.0, lat - 35.0, m)
+    angle = m.radians(lat)
+    magic = 1.0 - _ECCENTRICITY * m.sin(angle) ** 2
+    root = m.sqrt(magic)
+    d_lat = north * 180.0 / (_AXIS_M * (1.0 - _ECCENTRICITY) / (magic * root) * m.pi)
+    d_lon = east * 180.0 / (_AXIS_M / root * m.cos(angle) * m.pi)
+    return lon + d_lon, lat + d_lat
+
+
+def _bent(x: Any, y: Any, m: Any) -> tuple[Any, Any]:
     """GCJ-02's offsets in metres (east, north) at x, y degrees from 105 E 35 N."""
-    pi, sin = math.pi, math.sin
+    pi, sin = m.pi, m.sin
     common = 20.0 * sin(6.0 * x * pi) + 20.0 * sin(2.0 * x * pi)
-    root = math.sqrt(abs(x))
+    root = m.sqrt(abs(x))
     north = -100.0 + 2.0 * x + 3.0 * y + 0.2 * y * y + 0.1 * x * y + 0.2 * root
     north += (common + 20.0 * sin(y * pi) + 40.0 * sin(y / 3.0 * pi)) * 2.0 / 3.0
     north += (160.0 * sin(y / 12.0 * pi) + 320.0 * sin(y * pi / 30.0)) * 2.0 / 3.0
@@ -154,3 +176,10 @@ def bounds(geometry: dict) -> tuple[float, float, float, float]:
 def _rings(geometry: dict) -> Iterable[Sequence[Sequence[float]]]:
     polygons = [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry["coordinates"]
     return (ring for polygon in polygons for ring in polygon)
+
+
+def plane_to_lonlat(metres: tuple[float, float], origin: Point) -> Point:
+    """A place given in metres east and north of an origin (exact enough for a town: equirectangular)."""
+    degree_m = math.radians(1.0) * EARTH_RADIUS_M
+    lat = origin[1] + metres[1] / degree_m
+    return origin[0] + metres[0] / (degree_m * math.cos(math.radians(origin[1]))), lat
