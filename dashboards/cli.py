@@ -4,6 +4,7 @@ import errno
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -132,6 +133,30 @@ def chaos(
     from dashboards import chaos as trial
 
     trial.run(minutes=minutes, seed=seed, progress=_tell)
+
+
+network = typer.Typer(no_args_is_help=True, help="The road network.")
+app.add_typer(network, name="network")
+
+
+@network.command("import")
+def network_import(  # noqa: PLR0913 - a command line's options
+    file: Annotated[Path, typer.Argument(help="OpenStreetMap extract (.osm, .osm.gz) or SUMO network (.net.xml)")],
+    unit: Annotated[int | None, typer.Option(help="who polices what lies in no county's brigade")] = None,
+    origin: Annotated[str | None, typer.Option(help="LON,LAT of a network that says not where it lies")] = None,
+    name: Annotated[str, typer.Option(help="what the map is known as when it comes again (else the file's name)")] = "",
+    minor: Annotated[bool, typer.Option(help="residential and service roads too")] = False,
+    dry_run: Annotated[bool, typer.Option(help="only say what would be written")] = False,
+    report: Annotated[Path | None, typer.Option(help="CSV file for what could not be used")] = None,
+) -> None:
+    """Read roads and links out of a site's own map, and list what could not be used."""
+    from dashboards import map_import
+    from traffic.settings import load_settings
+
+    wish = map_import.Wish(
+        file=file, unit=unit, origin=map_import.read_origin(origin), name=name, minor=minor, write=not dry_run
+    )
+    map_import.run(_database(load_settings().database_url), wish, report=report, tell=print)
 
 
 def _database(url: str | None) -> str:

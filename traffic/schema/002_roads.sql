@@ -12,7 +12,9 @@ ALTER TABLE link
     ADD COLUMN piece     smallint NOT NULL DEFAULT 0,          -- of the road's chainage
     ADD COLUMN from_node bigint NOT NULL DEFAULT 0,            -- links meet where nodes are equal; 0: nowhere
     ADD COLUMN to_node   bigint NOT NULL DEFAULT 0,
-    ADD COLUMN corridor  int[] NOT NULL DEFAULT '{}';          -- neighbouring units that see its state
+    ADD COLUMN corridor  int[] NOT NULL DEFAULT '{}',          -- neighbouring units that see its state
+    ADD COLUMN source    text;                                 -- edge of the map that it was imported from
+CREATE UNIQUE INDEX link_of_source ON link (source);
 CREATE TABLE chainage (                                        -- 断链: a run of stakes without a jump
     road_id      int NOT NULL REFERENCES road,
     piece        smallint NOT NULL,                            -- 0, 1, ... along direction 1
