@@ -10,32 +10,15 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from traffic.audience import Audience
+from traffic.binary_copy import Columns
 from traffic.database import queries
 from traffic.findings import Finding, Observation
 from traffic.readings import PASSAGE, PassageBatch, Reject
 
 SQL = queries("traffic")
-_PG_EPOCH_US = 946_684_800_000_000  # 2000-01-01 in microseconds since 1970
-_TIMES = ("observed_at", "received_at")
 _OPAQUE = np.dtype(f"V{PASSAGE.itemsize}")  # a row for numpy to move whole
-_COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_TRAILER = b"\xff\xff"
-
 _COPY_PASSAGES = f"COPY passage ({', '.join(PASSAGE.names)}) FROM STDIN (FORMAT BINARY)"  # type: ignore[arg-type]
-
-# One tuple of binary COPY: a field count, then for each column its byte length and its big-endian value.
-_TUPLE = np.dtype(
-    [("fields", ">i2")]
-    + [
-        part
-        for name in PASSAGE.names  # type: ignore[union-attr]
-        for part in ((f"{name}_bytes", ">i4"), (name, PASSAGE[name].newbyteorder(">").str))
-    ]
-)
-_TEMPLATE = np.zeros(1, _TUPLE)
-_TEMPLATE["fields"] = len(PASSAGE.names)  # type: ignore[arg-type]
-for _name in PASSAGE.names:  # type: ignore[union-attr]
-    _TEMPLATE[f"{_name}_bytes"] = PASSAGE[_name].itemsize
+_PASSAGES = Columns(PASSAGE, times=("observed_at", "received_at"))
 
 
 def when(us: int) -> datetime:
@@ -50,22 +33,12 @@ def us_of(moment: datetime) -> int:
 
 def pack_passages(rows: np.ndarray) -> bytes:
     """PASSAGE rows as the whole body of a binary COPY."""
-    packed = np.repeat(_TEMPLATE, len(rows))
-    for name in PASSAGE.names:  # type: ignore[union-attr]
-        packed[name] = rows[name] - _PG_EPOCH_US if name in _TIMES else rows[name]
-    return b"".join((_COPY_HEADER, packed.tobytes(), _COPY_TRAILER))
+    return _PASSAGES.pack(rows)
 
 
 def unpack_passages(data: bytes) -> np.ndarray:
     """The body of a binary COPY of passages as PASSAGE rows."""
-    start = len(_COPY_HEADER)
-    packed = np.frombuffer(data, _TUPLE, (len(data) - start - len(_COPY_TRAILER)) // _TUPLE.itemsize, start)
-    rows = np.empty(len(packed), PASSAGE)
-    for name in PASSAGE.names:  # type: ignore[union-attr]
-        rows[name] = packed[name]
-    for name in _TIMES:
-        rows[name] += _PG_EPOCH_US
-    return rows
+    return _PASSAGES.unpack(data)
 
 
 def copy_passages(connection: psycopg.Connection, batch: PassageBatch) -> None:
