@@ -7,6 +7,16 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_FIGURES = {
+    "sockets": "Open sockets",
+    "feed_entries": "Feed rows read",
+    "feed_unreadable": "Feed rows of no known shape",
+    "feed_restarts": "Times the hub began anew",
+    "links_known": "Links with a state in the hub",
+    "events_kept": "Road events in the hub",
+    "crews_kept": "Crews with a position in the hub",
+    "vehicles_kept": "Key vehicles with a position in the hub",
+}
 Sample = tuple[str, str, Mapping[str, str], float]  # name, help, labels, value
 
 
@@ -41,12 +51,14 @@ class Metrics:
         self._closed = Counter("traffic_api_sockets_closed", "Sockets by close code", ["code"], registry=self.registry)
         self._sent = Counter("traffic_api_socket_bytes", "Bytes given to sockets", registry=self.registry)
         self._acks = Counter("traffic_api_acknowledged", "Ids that screens acknowledged", registry=self.registry)
-        self.sockets = Gauge("traffic_api_sockets", "Open sockets", registry=self.registry)
-        self.feed_entries = Gauge("traffic_api_feed_entries", "Feed rows read", registry=self.registry)
-        self.feed_unreadable = Gauge(
-            "traffic_api_feed_unreadable", "Feed rows of no known shape", registry=self.registry
-        )
-        self.feed_restarts = Gauge("traffic_api_feed_restarts", "Times the hub began anew", registry=self.registry)
+        self._process = {
+            name: Gauge(f"traffic_api_{name}", text, registry=self.registry) for name, text in _FIGURES.items()
+        }
+
+    def process(self, figures: Mapping[str, int]) -> None:
+        """How this process stands."""
+        for name, value in figures.items():
+            self._process[name].set(value)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

@@ -14,7 +14,7 @@ from dashboards.metrics import Metrics, Sample
 from dashboards.protocol import encode, prepared
 from dashboards.reach import SQL, Reach
 from dashboards.sockets import LiveView
-from dashboards.staleness import Banner, Lease, Look, stopped_for_s
+from dashboards.staleness import Banner, Lease, Look, overdue_s, stopped_for_s
 from traffic.clock import Clock, monotonic_s
 from traffic.health import Heartbeat, instance_name
 from traffic.stream import meta_key
@@ -31,8 +31,10 @@ class Seen:
     """What the database told at the last look."""
 
     real_now: datetime
-    leases: list[Lease]
+    leases: list[Lease]  # of vehicles
+    roads: list[Lease]
     doors_seen_at: datetime | None
+    monitor_seen_at: datetime | None
 
 
 @dataclass(slots=True)
@@ -96,14 +98,17 @@ class Monitor:
         bus, seen = await asyncio.gather(self.bus_answers(), self._database_tells())
         self._bus.note(bus)
         self._database.note(seen is not None)
+        hub, now_us = self._reader.hub, self._clock.now_us()
         look = Look(
             real_now=seen.real_now if seen else datetime.fromtimestamp(0, UTC),
             database_age_s=self._database.age_s,
             bus_age_s=self._bus.age_s,
             leases=seen.leases if seen else None,
+            roads=seen.roads if seen else (),
+            cycle_age_s=overdue_s(hub.links.cycle_us, now_us, self._clock.rate) if hub else None,
             doors_seen_at=seen.doors_seen_at if seen else None,
+            monitor_seen_at=seen.monitor_seen_at if seen else None,
         )
-        now_us = self._clock.now_us()
         if self._banner.update(stopped_for_s(look), now_us=now_us, rate=self._clock.rate):
             frame = self._banner.frame(now_us)
             log.info("parts stand still", parts=[part.part for part in frame.parts])
@@ -135,29 +140,38 @@ class Monitor:
         async with self._reach.open(wait_s=ANSWER_S) as connection:
             await self._heartbeat.beat(connection, self.figures())
             rows = await (await connection.execute(SQL["look_partitions"])).fetchall()
-            doors = await (await connection.execute(SQL["doors_seen"])).fetchone()
-        assert doors is not None
-        leases = [Lease(until=row[1], committed_at=row[2]) for row in rows]
-        return Seen(real_now=doors[1], leases=leases, doors_seen_at=doors[0])
+            seen = await (await connection.execute(SQL["parts_seen"])).fetchone()
+        assert seen is not None
+        of_kind: dict[str, list[Lease]] = {"vehicles": [], "roads": []}
+        for row in rows:
+            of_kind[row[6]].append(Lease(until=row[1], committed_at=row[2]))
+        return Seen(
+            real_now=seen[0],
+            leases=of_kind["vehicles"],
+            roads=of_kind["roads"],
+            doors_seen_at=seen[1],
+            monitor_seen_at=seen[2],
+        )
 
     def figures(self) -> dict[str, int]:
         """What the heartbeat says of this process."""
         hub = self._reader.hub
+        crews, vehicles = hub.units.counts() if hub else (0, 0)
         return {
             "sockets": len(self._live.clients),
             "feed_entries": self._reader.entries,
             "feed_unreadable": hub.unreadable if hub else 0,
             "feed_restarts": self._reader.restarts,
+            "links_known": hub.links.known() if hub else 0,
+            "events_kept": hub.events.count() if hub else 0,
+            "crews_kept": crews,
+            "vehicles_kept": vehicles,
         }
 
     # ------------------------------------------------------------ for Prometheus
     async def page(self) -> bytes:
         """The metrics page; what cannot be had at this moment is left out of it."""
-        figures = self.figures()
-        self._metrics.sockets.set(figures["sockets"])
-        self._metrics.feed_entries.set(figures["feed_entries"])
-        self._metrics.feed_unreadable.set(figures["feed_unreadable"])
-        self._metrics.feed_restarts.set(figures["feed_restarts"])
+        self._metrics.process(self.figures())
         samples: list[Sample] = [
             ("traffic_part_up", "Whether a service answers", {"part": "database"}, float(self._database.answers)),
             ("traffic_part_up", "Whether a service answers", {"part": "bus"}, float(self._bus.answers)),
@@ -173,6 +187,10 @@ class Monitor:
             partitions = await (await connection.execute(SQL["look_partitions"])).fetchall()
             parts = await (await connection.execute(SQL["look_parts"])).fetchall()
         samples: list[Sample] = []
+        hub = self._reader.hub
+        if hub is not None and hub.links.cycle_us is not None:
+            age_s = (self._clock.now_us() - hub.links.cycle_us) / 1e6
+            samples.append(("traffic_cycle_age_seconds", "Domain time since the newest cycle of the roads", {}, age_s))
         for kind, instance, seen_at, figures, now in parts:
             labels = {"instance": instance}
             silent_s = (now - seen_at).total_seconds()
@@ -182,10 +200,10 @@ class Monitor:
             samples += [
                 (f"traffic_{kind}_{name}", f"Figure of the parts of kind {kind}", labels, float(value))
                 for name, value in figures.items()
-                if isinstance(value, int | float) and name.isidentifier()
+                if isinstance(value, int | float) and name.isidentifier() and kind != "api"  # each API tells its own
             ]
         async with asyncio.timeout(ANSWER_S):
-            for number, until, committed_at, now, generation, offset in partitions:
+            for number, until, committed_at, now, generation, offset, _ in partitions:
                 labels = {"partition": str(number)}
                 samples += [
                     ("traffic_partition_leased", "Whether a worker owns it", labels, float(until > now)),

@@ -70,14 +70,15 @@ SELECT value FROM version WHERE name = 'network';
 
 -- name: look_partitions
 -- Leases and progress, by real time.
-SELECT id, until, committed_at, clock_timestamp(), generation, bus_offset FROM partition ORDER BY id;
+SELECT id, until, committed_at, clock_timestamp(), generation, bus_offset, kind FROM partition ORDER BY id;
 
 -- name: look_parts
 SELECT kind, instance, seen_at, figures, clock_timestamp() FROM part WHERE seen_at > clock_timestamp() - interval '1 hour';
 
--- name: doors_seen
--- The newest heartbeat of any door.
-SELECT max(seen_at), clock_timestamp() FROM part WHERE kind = 'doors';
+-- name: parts_seen
+-- The newest heartbeat of any door and of any monitor.
+SELECT clock_timestamp(), max(seen_at) FILTER (WHERE kind = 'doors'), max(seen_at) FILTER (WHERE kind = 'monitor')
+FROM part;
 
 -- name: scope
 -- The viewer of this transaction; forgotten at its end.

@@ -329,12 +329,13 @@ async def test_what_stands_still_is_named_with_its_time(settings, world, owner):
     async with running(settings) as api, api.client("chief") as client, api.live(client) as live:
         await live.until(lambda live: live.stale)
         parts = {part["part"] for part in live.stale["parts"]}
-        assert parts == {"worker", "doors"}, "none runs in this test"
+        assert parts == {"worker", "monitor", "doors"}, "none runs in this test"
         owner.execute(
             "UPDATE partition SET until = clock_timestamp() + interval '1 minute', committed_at = clock_timestamp()"
         )
         owner.execute(
-            "INSERT INTO part (kind, instance, started_at, seen_at) VALUES ('doors', 'x', now(), clock_timestamp())"
+            "INSERT INTO part (kind, instance, started_at, seen_at)"
+            " SELECT kind, 'x', now(), clock_timestamp() FROM unnest('{doors,monitor}'::text[]) kind"
         )
         await live.until(lambda live: live.stale["parts"] == [])
         assert live.stale["age_s"] == 0
