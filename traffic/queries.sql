@@ -98,12 +98,17 @@ SELECT %(observed_at)s, %(source_hash)s, count(*) + 1, %(before)s, %(after)s, %(
 FROM passage_amendment WHERE source_hash = %(source_hash)s AND observed_at = %(observed_at)s;
 
 -- name: roll_up
--- The minute's figures of each checkpoint, in the slot of this writer.
-INSERT INTO checkpoint_minute (minute, checkpoint, direction, slot, passages, measured, speed_sum)
-SELECT timestamptz 'epoch' + t.minute_us * interval '1 microsecond', t.checkpoint, t.direction, %(slot)s, t.passages, t.measured, t.speed_sum
-FROM unnest(%(minutes)b::bigint[], %(checkpoints)b::int[], %(directions)b::smallint[], %(passages)b::int[],
-            %(measured)b::int[], %(sums)b::float8[]) AS t(minute_us, checkpoint, direction, passages, measured, speed_sum)
-ON CONFLICT (checkpoint, minute, direction, slot) DO UPDATE SET passages = checkpoint_minute.passages + excluded.passages,
+-- The minute's figures of each checkpoint and class, in the slot of this writer; and what is coarser must be computed anew.
+WITH marked AS (
+    INSERT INTO rollup_dirty (subject, width, bucket, due)
+    SELECT 2, 1, timestamptz 'epoch' + t.bucket * interval '1 microsecond', timestamptz 'epoch' + t.due * interval '1 microsecond'
+    FROM unnest(%(quarters)s::bigint[], %(dues)s::bigint[]) AS t(bucket, due)
+)
+INSERT INTO checkpoint_minute (minute, checkpoint, direction, class, slot, passages, measured, speed_sum)
+SELECT timestamptz 'epoch' + t.minute_us * interval '1 microsecond', t.checkpoint, t.direction, t.class, %(slot)s, t.passages, t.measured, t.speed_sum
+FROM unnest(%(minutes)b::bigint[], %(checkpoints)b::int[], %(directions)b::smallint[], %(classes)b::smallint[], %(passages)b::int[],
+            %(measured)b::int[], %(sums)b::float8[]) AS t(minute_us, checkpoint, direction, class, passages, measured, speed_sum)
+ON CONFLICT (checkpoint, minute, direction, class, slot) DO UPDATE SET passages = checkpoint_minute.passages + excluded.passages,
     measured = checkpoint_minute.measured + excluded.measured, speed_sum = checkpoint_minute.speed_sum + excluded.speed_sum;
 
 -- name: odd_plates

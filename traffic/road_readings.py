@@ -63,6 +63,49 @@ class VehicleGroup(IntEnum):
     OTHER = 4
 
 
+# GA 24.4 by letter and size: large and medium coaches, heavy and medium lorries and what draws or is drawn by them.
+_SIZES = {
+    "K": {1: VehicleGroup.COACH, 2: VehicleGroup.COACH, 3: VehicleGroup.SMALL, 4: VehicleGroup.SMALL},
+    "H": {1: VehicleGroup.HEAVY, 2: VehicleGroup.HEAVY, 3: VehicleGroup.SMALL, 4: VehicleGroup.SMALL},
+    "Z": {1: VehicleGroup.HEAVY, 2: VehicleGroup.HEAVY},
+}
+_LETTERS = {"B": VehicleGroup.HEAVY, "G": VehicleGroup.HEAVY, "Q": VehicleGroup.HEAVY, "D": VehicleGroup.COACH}
+# GA 24.7 where the camera tells no class of vehicle. A large plate (01, 51) counts as heavy, though some are coaches.
+_HEAVY_PLATES, _OTHER_PLATES = (1, 15, 51), (7, 8, 13, 14)
+_SMALL_PLATES = (2, 3, 4, 5, 6, 16, 22, 23, 26, 27, 52)
+
+
+def _groups_of_classes() -> np.ndarray:
+    groups = np.full(2700, VehicleGroup.UNKNOWN, np.int8)
+    for number in range(1, 27):
+        letter = chr(ord("A") + number - 1)
+        for size in range(10):
+            group = _SIZES.get(letter, {}).get(size, _LETTERS.get(letter, VehicleGroup.OTHER))
+            groups[number * 100 + size * 10 : number * 100 + size * 10 + 10] = group
+    return groups
+
+
+_GROUP_OF_CLASS = _groups_of_classes()
+_GROUP_OF_PLATE = np.zeros(100, np.int8)
+for _plates, _group in (
+    (_HEAVY_PLATES, VehicleGroup.HEAVY),
+    (_OTHER_PLATES, VehicleGroup.OTHER),
+    (_SMALL_PLATES, VehicleGroup.SMALL),
+):
+    _GROUP_OF_PLATE[list(_plates)] = _group
+
+
+def vehicle_groups(vehicle_class: np.ndarray, plate_class: np.ndarray) -> np.ndarray:
+    """VehicleGroup of each passage (int8): from the class of the vehicle, where there is none from that of the plate.
+
+    `vehicle_class`: GA 24.4 as letter * 100 + number (0: unknown), `plate_class`: GA 24.7 code (0: uncertain).
+    """
+    inside = (vehicle_class >= 0) & (vehicle_class < len(_GROUP_OF_CLASS))
+    groups = _GROUP_OF_CLASS[np.where(inside, vehicle_class, 0)]
+    of_plate = _GROUP_OF_PLATE[np.where((plate_class >= 0) & (plate_class < 100), plate_class, 0)]
+    return np.where(groups == VehicleGroup.UNKNOWN, of_plate, groups)
+
+
 class WeatherReport(msgspec.Struct, frozen=True, kw_only=True, tag="weather"):
     """Weather or the road's condition on a stretch, as a station, a car or a caller reports it. None: not told."""
 
