@@ -1,8 +1,9 @@
 """The one transaction of a batch: offsets, passages, roll-ups, findings, feed and quarantine together, or nothing."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -73,7 +74,7 @@ def commit(
         if work.rejects:
             store.write_rejects(connection, work.rejects, book.above_unit, book.top_unit)
         feed = flow_rows(rows, book, slot=min(held), now_us=now_us)
-        feed += _device_rows(connection, book, work, slot=min(held))
+        feed += device_rows(connection, book, work, slot=min(held))
         feed += _write_findings(connection, judged, now_us=now_us)
         return write_feed(connection, held, feed, now_us=now_us)
 
@@ -239,7 +240,19 @@ def _newest(rows: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(checkpoints.tolist(), newest.tolist(), strict=True))
 
 
-def _device_rows(connection: psycopg.Connection, book: Book, work: Work, *, slot: int) -> list[FeedRow]:
+class Devices(Protocol):
+    """Whose devices are whose: part of every book."""
+
+    @property
+    def above_unit(self) -> Mapping[int, frozenset[int]]: ...
+    @property
+    def unit_of_device(self) -> Mapping[int, int]: ...
+    @property
+    def top_unit(self) -> int: ...
+
+
+def device_rows(connection: psycopg.Connection, book: Devices, work: Work, *, slot: int) -> list[FeedRow]:
+    """Note what devices said of themselves, and tell it where it is news."""
     rows = []
     for event in work.devices:
         changed = connection.execute(
