@@ -51,6 +51,18 @@ def worker() -> None:
 
 
 @app.command()
+def monitor() -> None:
+    """Say each half minute how the roads stand; a second one waits to take over."""
+    from traffic import monitor as roads
+    from traffic.log import configure
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    configure(settings.log_level, "monitor")
+    roads.run(settings)
+
+
+@app.command()
 def api() -> None:
     """Serve the screens: HTTP, live view and web client."""
     from dashboards.app import run
