@@ -2,8 +2,8 @@
 
     python -m sim.engine
 
-Standard input: first {"start": {...}}, then {"add": [...], "steps": n} as often as wanted; end of input ends it.
-Standard output: one line for each, {"ready": ...} or {"time_s", "crossings", "ended", "refused", "running"}.
+Standard input: first {"start": {...}}, then as often as wanted a command with the keys of `Engine.obey` and "steps";
+end of input ends it. Standard output: one line for each, {"ready": ...} or what `Engine.run` and `Engine.obey` say.
 A warm SUMO holds threads and global state: apart from event loops and databases it can be limited, lost and replaced.
 """
 
@@ -12,12 +12,17 @@ import os
 import resource
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from sim.counting import EdgeSums, LoopCounts
+
 MEMORY_BYTES_MAX = 3 * 1024**3
 STEPS_MAX = 3_600  # of one command
+EDGES_EVERY_STEPS = 5  # how often edges are looked at; long ones change slowly
+OBSTACLE, OBSTACLE_M = "obstacle", 8.0
 
 
 class Engine:
@@ -32,25 +37,29 @@ class Engine:
             [
                 "sumo", "--net-file", start["network"], "--additional-files", start["loops_file"],
                 "--step-length", str(self._step_s), "--seed", str(start["seed"]), "--no-step-log", "true",
-                "--no-warnings", "true", "--time-to-teleport", "120", "--default.speeddev", "0",
-                "--xml-validation", "never",
+                "--no-warnings", "true", "--time-to-teleport", "-1", "--collision.action", "none",
+                "--default.speeddev", "0", "--xml-validation", "never",
             ]
         )  # fmt: skip
         self._loops = libsumo.inductionloop.getIDList()
-        self._add_types(start["types"])
-        for edge in libsumo.edge.getIDList():
-            if not edge.startswith(":"):
-                libsumo.route.add(f"r{edge}", [edge])  # what a vehicle starts with, before it gets its own route
+        self._counts = LoopCounts(loop for loop in self._loops if loop.startswith("d"))
+        self._edges = [edge for edge in libsumo.edge.getIDList() if not edge.startswith(":")]
+        self._sums = EdgeSums()
+        self._add_types([*start["types"], {"id": OBSTACLE, "length_m": OBSTACLE_M}])
+        for edge in self._edges:
+            libsumo.route.add(f"r{edge}", [edge])  # what a vehicle starts with, before it gets its own route
         self._time_s = 0.0
-        self._on_loops: set[tuple[str, str, float]] = set()
+        self._steps = 0
+        self._obstacles: dict[str, str] = {}  # id -> edge
 
     def _add_types(self, types: list[dict[str, Any]]) -> None:
         for kind in types:
             name = kind["id"]
             self._sumo.vehicletype.copy("DEFAULT_VEHTYPE", name)
             self._sumo.vehicletype.setLength(name, kind["length_m"])
-            self._sumo.vehicletype.setMaxSpeed(name, kind["speed_kmh_max"] / 3.6)
-            self._sumo.vehicletype.setAccel(name, kind["accel_ms2"])
+            if name != OBSTACLE:
+                self._sumo.vehicletype.setMaxSpeed(name, kind["speed_kmh_max"] / 3.6)
+                self._sumo.vehicletype.setAccel(name, kind["accel_ms2"])
 
     def add(self, vehicle: dict[str, Any]) -> bool:
         """Put a vehicle on its first edge at `position_m`; False when its route has a gap or its place is nonsense.
@@ -72,39 +81,86 @@ class Engine:
             return False
         return True
 
+    def block(self, obstacle: dict[str, Any]) -> bool:
+        """Something stands on a lane from now on (keys id, edge, lane as SUMO counts, position_m)."""
+        name, edge, lane = obstacle["id"], obstacle["edge"], int(obstacle["lane"])
+        try:
+            self._sumo.vehicle.add(
+                name, f"r{edge}", typeID=OBSTACLE, depart="now", departLane=str(lane),
+                departPos=f"{obstacle['position_m']:.1f}", departSpeed="0",
+            )  # fmt: skip
+            self._sumo.vehicle.setStop(name, edge, obstacle["position_m"] + 1.0, lane, 10_000_000.0)
+        except self._sumo.TraCIException:
+            with suppress(self._sumo.TraCIException):
+                self._sumo.vehicle.remove(name)
+            return False
+        self._obstacles[name] = edge
+        return True
+
+    def obey(self, command: dict[str, Any]) -> dict[str, Any]:
+        """What is changed before the steps: `add`, `block`, `unblock` (ids), `limits` (edge -> km/h)."""
+        for name in command.get("unblock", []):
+            self._obstacles.pop(name, None)
+            with suppress(self._sumo.TraCIException):
+                self._sumo.vehicle.remove(name)
+        for edge, limit_kmh in command.get("limits", {}).items():
+            self._sumo.edge.setMaxSpeed(edge, limit_kmh / 3.6)
+        refused = [obstacle["id"] for obstacle in command.get("block", []) if not self.block(obstacle)]
+        return {"refused": refused + [vehicle["id"] for vehicle in command.get("add", []) if not self.add(vehicle)]}
+
     def run(self, steps: int) -> dict[str, Any]:
-        """Let `steps` go by; crossings as [loop, vehicle, time_s, speed_ms, length_m] in the order of time."""
+        """Let `steps` go by; crossings of cameras as [loop, vehicle, time_s, speed_ms, length_m] in order of time."""
         crossings: list[list[Any]] = []
         ended: list[str] = []
         for _ in range(steps):
             self._sumo.simulationStep()
             self._time_s = self._sumo.simulation.getTime()
+            self._steps += 1
             ended += self._sumo.simulation.getArrivedIDList()
-            crossings += self._crossings()
+            rows_of = self._sumo.inductionloop.getVehicleData
+            for loop in self._loops:
+                if rows := rows_of(loop):
+                    crossings += self._counts.step(loop, rows, self._time_s, self._step_s, self._speed_ms)
+            if self._steps % EDGES_EVERY_STEPS == 0:
+                self._look_at_edges()
         crossings.sort(key=lambda crossing: crossing[2])
         return {
             "time_s": self._time_s,
             "crossings": crossings,
             "ended": ended,
-            "running": self._sumo.vehicle.getIDCount(),
+            "running": self._sumo.vehicle.getIDCount() - len(self._obstacles),
         }
 
-    def _crossings(self) -> list[list[Any]]:
-        """Fronts that came onto a loop in the last step: a vehicle that still stands there is told once."""
-        found, now_on = [], set()
-        for loop in self._loops:
-            for name, length_m, entered_s, _, _ in self._sumo.inductionloop.getVehicleData(loop):
-                now_on.add((loop, name, entered_s))
-                if (loop, name, entered_s) not in self._on_loops:
-                    found.append([loop, name, entered_s, self._speed_ms(loop, name), length_m])
-        self._on_loops = now_on
+    def look(self, command: dict[str, Any]) -> dict[str, Any]:
+        """What is asked after the steps: `where` (ids) as [id, edge, position_m, speed_ms]; `count` takes the sums."""
+        found: dict[str, Any] = {"places": [place for name in command.get("where", []) if (place := self._place(name))]}
+        if command.get("count"):
+            found |= {"counts": self._counts.take(), "edges": self._sums.take()}
         return found
+
+    def _place(self, name: str) -> list[Any] | None:
+        vehicle = self._sumo.vehicle
+        try:
+            edge = vehicle.getRoadID(name)
+            return [name, edge, vehicle.getLanePosition(name), vehicle.getSpeed(name)] if edge else None
+        except self._sumo.TraCIException:
+            return None
+
+    def _look_at_edges(self) -> None:
+        seconds = EDGES_EVERY_STEPS * self._step_s
+        standing = Counter(self._obstacles.values())
+        for edge in self._edges:
+            vehicles = self._sumo.edge.getLastStepVehicleNumber(edge)
+            driving = vehicles - standing[edge]
+            if driving > 0:
+                mean_ms = max(0.0, self._sumo.edge.getLastStepMeanSpeed(edge)) * vehicles / driving
+                self._sums.add(edge, driving, mean_ms, seconds)
 
     def _speed_ms(self, loop: str, name: str) -> float:
         try:
             return self._sumo.vehicle.getSpeed(name)
         except self._sumo.TraCIException:
-            return self._sumo.inductionloop.getLastStepMeanSpeed(loop)
+            return max(0.0, self._sumo.inductionloop.getLastStepMeanSpeed(loop))
 
     def close(self) -> None:
         """End the simulation."""
@@ -134,8 +190,8 @@ def serve(read_line: Callable[[], str], answer: Callable[[dict[str, Any]], None]
     answer({"ready": True})
     while line := read_line():
         command = json.loads(line)
-        refused = [vehicle["id"] for vehicle in command.get("add", []) if not engine.add(vehicle)]
-        answer(engine.run(min(int(command["steps"]), STEPS_MAX)) | {"refused": refused})
+        changed = engine.obey(command)
+        answer(changed | engine.run(min(int(command["steps"]), STEPS_MAX)) | engine.look(command))
     engine.close()
 
 

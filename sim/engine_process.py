@@ -4,13 +4,13 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from traffic.errors import TrafficError
 
 START_S_MAX = 60.0
-COMMAND_S_MAX = 120.0
+COMMAND_S_MAX = 180.0
 LINE_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -20,13 +20,32 @@ class EngineLost(TrafficError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """What came of some steps. Crossings: (loop, vehicle, time_s, speed_ms, length_m) in the order of time."""
+    """What came of some steps. Crossings: (loop, vehicle, time_s, speed_ms, length_m) in the order of time.
+
+    `places`: (vehicle, edge, position_m, speed_ms) of those asked for. Where sums were asked for, those since the last
+    time: `counts` (loop, vehicles, heavy, seconds occupied, sum of m/s) and `edges` (edge, vehicle-s, vehicle-m).
+    """
 
     time_s: float
     crossings: tuple[tuple[str, str, float, float, float], ...]
     ended: tuple[str, ...]
     refused: tuple[str, ...]
     running: int
+    places: tuple[tuple[str, str, float, float], ...] = ()
+    counts: tuple[tuple[str, int, int, float, float], ...] = ()
+    edges: tuple[tuple[str, float, float], ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Command:
+    """What the engine is to change before some steps, and what it is asked after them (see `sim.engine`)."""
+
+    add: list[dict[str, Any]] = field(default_factory=list)
+    block: list[dict[str, Any]] = field(default_factory=list)
+    unblock: list[str] = field(default_factory=list)
+    limits: dict[str, float] = field(default_factory=dict)
+    where: list[str] = field(default_factory=list)
+    count: bool = False
 
 
 class EngineProcess:
@@ -50,15 +69,22 @@ class EngineProcess:
         await engine._ask({"start": start}, START_S_MAX)
         return engine
 
-    async def run(self, add: Sequence[dict[str, Any]], steps: int) -> Stretch:
-        """Add vehicles, let steps go by."""
-        found = await self._ask({"add": list(add), "steps": steps}, COMMAND_S_MAX)
+    async def run(self, command: Command | Sequence[dict[str, Any]], steps: int) -> Stretch:
+        """Change what is to be changed (of a list: add these vehicles), let steps go by."""
+        wanted = command if isinstance(command, Command) else Command(add=list(command))
+        found = await self._ask(
+            {"steps": steps, **{name: getattr(wanted, name) for name in Command.__slots__}}, COMMAND_S_MAX
+        )
+        rows = {
+            name: tuple(tuple(row) for row in found.get(name, ()))
+            for name in ("crossings", "places", "counts", "edges")
+        }
         return Stretch(
             time_s=found["time_s"],
-            crossings=tuple(tuple(crossing) for crossing in found["crossings"]),
             ended=tuple(found["ended"]),
             refused=tuple(found["refused"]),
             running=found["running"],
+            **rows,
         )
 
     async def close(self) -> None:

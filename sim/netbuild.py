@@ -1,4 +1,4 @@
-"""A SUMO network from rows: links become edges of the same id, checkpoints become induction loops on each lane.
+"""A SUMO network from rows: links become edges of the same id, checkpoints and detectors induction loops on each lane.
 
 Lengths are those of the stakes, not of the drawn curve, so that a simulated travel time fits the road's own distances.
 """
@@ -17,12 +17,12 @@ from tempfile import mkdtemp
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
-from sim.loops import Loop, loops_of
+from sim.loops import DetectorLoop, Loop, detector_loops_of, loops_of
 from traffic.errors import TrafficError
 from traffic.geo import EARTH_RADIUS_M, Point
-from traffic.network import Checkpoint, Link
+from traffic.network import Checkpoint, Detector, Link
 
-FORMAT = 3  # of what is built; a change makes older cached networks unused
+FORMAT = 4  # of what is built; a change makes older cached networks unused
 NETCONVERT_S_MAX = 120
 
 
@@ -32,31 +32,41 @@ class NetworkNotBuilt(TrafficError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """Files of a network, and its loops by id."""
+    """Files of a network, and the loops of checkpoints and detectors by id."""
 
     network: Path
     loops_file: Path
     loops: dict[str, Loop]
+    detector_loops: dict[str, DetectorLoop]
     after: dict[str, tuple[str, ...]]  # edge -> edges that a vehicle may go on to
 
+    def loop_places(self) -> list[tuple[str, float]]:
+        """(edge, metres) of every loop."""
+        gates = [(loop.edge, loop.position_m) for loop in self.loops.values()]
+        return gates + [(loop.edge, loop.position_m) for loop in self.detector_loops.values()]
 
-def build(links: Sequence[Link], checkpoints: Sequence[Checkpoint], *, cache: Path) -> Built:
+
+def build(
+    links: Sequence[Link], checkpoints: Sequence[Checkpoint], detectors: Sequence[Detector] = (), *, cache: Path
+) -> Built:
     """The network of these rows out of the cache folder, made by netconvert (a second or so) where it is missing."""
     if not links or len({link.id for link in links}) != len(links):
         raise NetworkNotBuilt("a network needs links, each with an id of its own")
     loops = {loop.id: loop for loop in loops_of(links, checkpoints)}
-    folder = cache / _content_hash(links, checkpoints)
+    detector_loops = {loop.id: loop for loop in detector_loops_of(links, detectors)}
+    folder = cache / _content_hash(links, [*checkpoints, *detectors])
     if not (folder / "net.xml").exists():
         cache.mkdir(parents=True, exist_ok=True)
         scratch = Path(mkdtemp(prefix="build-", dir=cache))
         try:
-            _make(links, loops.values(), scratch)
+            _make(links, [*loops.values(), *detector_loops.values()], scratch)
             _keep(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return Built(
-        network=folder / "net.xml", loops_file=folder / "loops.xml", loops=loops, after=_connections(folder / "net.xml")
-    )
+        network=folder / "net.xml", loops_file=folder / "loops.xml", loops=loops, detector_loops=detector_loops,
+        after=_connections(folder / "net.xml"),
+    )  # fmt: skip
 
 
 def node_of(point: Point) -> str:
@@ -64,7 +74,7 @@ def node_of(point: Point) -> str:
     return f"n{round(point[0] * 1e5)}_{round(point[1] * 1e5)}"
 
 
-def _make(links: Sequence[Link], loops: Iterable[Loop], folder: Path) -> None:
+def _make(links: Sequence[Link], loops: Iterable[Loop | DetectorLoop], folder: Path) -> None:
     to_plane = _projection(links)
     nodes = {node_of(end): to_plane(end) for link in links for end in (link.geometry[0], link.geometry[-1])}
     _write(
@@ -155,7 +165,7 @@ def _keep(scratch: Path, folder: Path) -> None:
             raise
 
 
-def _content_hash(links: Sequence[Link], checkpoints: Sequence[Checkpoint]) -> str:
-    rows = [[asdict(link) for link in links], [asdict(gate) for gate in checkpoints]]
+def _content_hash(links: Sequence[Link], sensors: Sequence[Checkpoint | Detector]) -> str:
+    rows = [[asdict(link) for link in links], [asdict(sensor) for sensor in sensors]]
     text = json.dumps([FORMAT, rows], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,15 +1,16 @@
-"""Who drives where in the demonstration: the same number of vehicles for ever, watched ones and speeders among them.
+"""Who drives where in the demonstration: as many as the hour wants, watched ones, key vehicles and speeders among them.
 
 Decisions only, by a seeded generator: which trip a vehicle makes, and what follows when one has ended. Pure.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sim.beats import Beat, Run
+from sim.flows import USUAL_FACTOR, Entry
 from sim.loops import Loop
 from sim.roads import Roads
 from sim.vehicles import KIND_OF_ID, KINDS, Maker, Vehicle
@@ -24,6 +25,7 @@ SPEEDER_EVERY_S = 45.0
 SPEEDER_AHEAD_M = 150.0  # how far before its section a speeder appears
 SHORT_SECTION_M = 8_000
 SPEEDER_FACTOR = (1.2, 1.55)
+NEW_AT_ONCE_MAX = 50  # ordinary vehicles that set out within one step
 DENSE = 1 / 16_000  # checkpoints per metre, where watched vehicles keep to
 
 
@@ -41,9 +43,10 @@ class Grounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trip:
-    """One run through the network; `id` is never used twice. `role`: ordinary, watched or speeder.
+    """One run through the network; `id` is never used twice. `role`: ordinary, watched, key, speeder or through.
 
-    On a `beat` it ends at `arrival_m` of its last edge, and `way` says which one it drives.
+    Who is `through` belongs to a `stream` (sim/flows.py). On a `beat` a trip ends at `arrival_m` of its last edge, and
+    `way` says which one it drives.
     """
 
     id: str
@@ -54,6 +57,7 @@ class Trip:
     arrival_m: float | None = None
     beat: Beat | None = None
     way: int = 0
+    stream: int = -1
 
     def command(self) -> dict[str, object]:
         """What the engine is told."""
@@ -89,7 +93,38 @@ class Population:
         self._made = 0
         self._speeder_due_s = 0.0
         self._sections_gone = 0
+        self._ordinary_now = 0
+        self.of_key: dict[str, str] = {}  # plate of a key vehicle -> its trip
         self.trips: dict[str, Trip] = {}
+
+    def expect(self, size: int, heavy_share: float, *, new_max: int = NEW_AT_ONCE_MAX) -> list[Trip]:
+        """So many ordinary vehicles are wanted from now on: who is missing sets out, who is too many ends its trip."""
+        self._size = size
+        self._maker.expect(heavy_share)
+        missing = min(size - self._ordinary_now, new_max)
+        return [self._ordinary(self._maker.any()) for _ in range(missing)]
+
+    def keys(self, vehicles: Sequence[Vehicle], beats: Mapping[str, Sequence[Beat]]) -> list[Trip]:
+        """The key vehicles; some keep to the beats that are given for their plates, the others go everywhere."""
+        trips = []
+        for number, vehicle in enumerate(vehicles):
+            own = beats.get(vehicle.plate, ())
+            if own:
+                beat = own[number % len(own)]
+                place_m = float(self._random.uniform(0.0, 2 * beat.length_m))
+                trips.append(self._on_beat(vehicle, beat, beat.run_from(place_m, self._roads), "key"))
+            else:
+                trips.append(self._ordinary(vehicle, role="key"))
+        return trips
+
+    def through(self, entries: Sequence[Entry]) -> list[Trip]:
+        """Vehicles of the streams."""
+        trips = []
+        for entry in entries:
+            trip = self._keep(self._maker.any(), entry.route, entry.position_m, "through")
+            self.trips[trip.id] = trip = replace(trip, arrival_m=entry.arrival_m, stream=entry.stream)
+            trips.append(trip)
+        return trips
 
     def begin(self) -> list[Trip]:
         """The ordinary vehicles: some on their beats, the others all over the network."""
@@ -134,25 +169,44 @@ class Population:
         """What the vehicles whose trips ended do next; a speeder leaves, the others stay or are replaced."""
         trips: list[Trip] = []
         for name in names:
-            trip = self.trips.pop(name, None)
+            trip = self._forget(name)
             if trip is None:
                 continue
             if trip.role == "watched":
                 trips.append(self._next(trip, self._dense))
-            elif trip.role == "ordinary" and self._random.random() >= RENEWED_SHARE:
+            elif trip.role == "key":
+                trips.append(self._next(trip, self._edges))
+            elif trip.role == "ordinary" and self._ordinary_now < self._size:
+                if self._random.random() < RENEWED_SHARE:
+                    self._maker.release(trip.vehicle.plate)
+                    trip = replace(trip, vehicle=self._maker.any())
                 trips.append(self._next(trip, self._edges))
             else:
                 self._maker.release(trip.vehicle.plate)
-                if trip.role == "ordinary":
-                    trips.append(self._next(replace(trip, vehicle=self._maker.any()), self._edges))
         return trips
+
+    def sample(self, vehicles: int, trips_each: int) -> tuple[dict[str, float], float]:
+        """What ordinary vehicles would do: how often each edge is passed, and the seconds of all trips together."""
+        passes: dict[str, float] = defaultdict(float)
+        seconds = 0.0
+        for _ in range(vehicles):
+            trip = self._ordinary(self._maker.any())
+            for _ in range(trips_each):
+                for edge in trip.route[1:]:
+                    passes[edge] += 1.0
+                passes[trip.route[0]] += 0.5 if trip.position_m > 5.0 else 1.0  # the first one begins anywhere
+                edges = [self._roads.edges[edge] for edge in trip.route]
+                driven = sum(edge.length_m / edge.limit_kmh for edge in edges) - trip.position_m / edges[0].limit_kmh
+                seconds += driven * 3.6 / USUAL_FACTOR
+                trip = self._onward(trip, self._edges)
+        return passes, seconds
 
     def refused(self, names: Sequence[str]) -> list[Trip]:
         """Trips that the engine could not begin are begun elsewhere."""
         again = []
         for name in names:
-            trip = self.trips.pop(name, None)
-            if trip is not None and trip.role != "speeder":
+            trip = self._forget(name)
+            if trip is not None and trip.role not in ("speeder", "through"):
                 again.append(self._ordinary(trip.vehicle, role=trip.role))
         return again
 
@@ -263,6 +317,14 @@ class Population:
         self._made += 1
         trip = Trip(id=f"t{self._made}", vehicle=vehicle, route=route, position_m=position_m, role=role)
         self.trips[trip.id] = trip
+        self._ordinary_now += role == "ordinary"
+        if role == "key":
+            self.of_key[vehicle.plate] = trip.id
+        return trip
+
+    def _forget(self, name: str) -> Trip | None:
+        trip = self.trips.pop(name, None)
+        self._ordinary_now -= trip is not None and trip.role == "ordinary"
         return trip
 
 

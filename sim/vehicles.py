@@ -40,8 +40,26 @@ KINDS = (
          length_m=13.5, speed_kmh_max=92, accel_ms2=1.0, factor=(0.85, 0.04)),
     Kind(id="coach", share=0.04, plate_class=1, plate_color=YELLOW, vehicle_classes=("K11", "K12"),
          length_m=11.5, speed_kmh_max=100, accel_ms2=1.2, factor=(0.92, 0.03)),
+    # The following are only driven by those who are registered as such.
+    Kind(id="tanker", share=0.0, plate_class=1, plate_color=YELLOW, vehicle_classes=("H11", "Q11"),
+         length_m=12.0, speed_kmh_max=80, accel_ms2=0.9, factor=(0.82, 0.02)),
+    Kind(id="school_bus", share=0.0, plate_class=1, plate_color=YELLOW, vehicle_classes=("K21",),
+         length_m=8.0, speed_kmh_max=80, accel_ms2=1.2, factor=(0.8, 0.03)),
 )  # fmt: skip
 KIND_OF_ID = {kind.id: kind for kind in KINDS}
+HEAVY_KINDS = frozenset({"heavy_truck", "coach", "tanker"})
+# What a class of key vehicle (重点车辆) drives.
+KIND_OF_KEY = {
+    "tour_coach": "coach", "scheduled_coach": "coach", "hazardous_goods": "tanker", "heavy_truck": "heavy_truck",
+    "minivan": "car", "school_bus": "school_bus",
+}  # fmt: skip
+
+
+def kind_shares(heavy_share: float) -> np.ndarray:
+    """Shares of KINDS, in their order, when such a share of all vehicles is heavy."""
+    heavy = np.array([kind.share if kind.id in HEAVY_KINDS else 0.0 for kind in KINDS])
+    light = np.array([0.0 if kind.id in HEAVY_KINDS else kind.share for kind in KINDS])
+    return heavy / heavy.sum() * heavy_share + light / light.sum() * (1.0 - heavy_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +83,20 @@ class Maker:
         self._taken = set(taken)
         self._shares = np.array([kind.share for kind in KINDS]) / sum(kind.share for kind in KINDS)
 
+    def expect(self, heavy_share: float) -> None:
+        """From now on such a share of all vehicles is heavy."""
+        self._shares = kind_shares(heavy_share)
+
     def any(self) -> Vehicle:
-        """A vehicle of any kind."""
+        """A vehicle of any kind that is common."""
         return self.of(KINDS[int(self._random.choice(len(KINDS), p=self._shares))])
 
-    def of(self, kind: Kind, *, speed_factor: float | None = None) -> Vehicle:
-        """A vehicle of one kind; without `speed_factor` an ordinary driver."""
+    def of(self, kind: Kind, *, speed_factor: float | None = None, plate: str = "") -> Vehicle:
+        """A vehicle of one kind; without `speed_factor` an ordinary driver, without `plate` a new one."""
         mean, spread = kind.factor
         factor = speed_factor or float(np.clip(self._random.normal(mean, spread), 0.7, 1.09))
         return Vehicle(
-            plate=self._plate(kind),
+            plate=plate or self._plate(kind),
             plate_class=kind.plate_class,
             plate_color=kind.plate_color,
             vehicle_class=str(self._random.choice(kind.vehicle_classes)),

@@ -1,28 +1,25 @@
 """The demonstration's world and its platforms, against a door that only records, and against the real codec."""
 
 import asyncio
-import base64
-import hashlib
 import json
-import os
 import re
-import threading
-from collections import deque
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import numpy as np
 import pytest
 
+from sim.casting import watched_vehicles
 from sim.engine_process import EngineProcess
 from sim.platform import Platform, left_over
 from sim.sightings import Camera, compass
 from sim.truth import TruthFile
-from sim.twin import World, drive, watched_vehicles
+from sim.twin import drive
 from sim.vehicles import KINDS, Maker
+from sim.world import World
 from tests.conftest import wait_until_async
-from traffic.clock import SHANGHAI, Clock
+from tests.twinkit import CODE, PASSWORD, RecordingDoor
+from traffic.clock import Clock
 from traffic.demonstration import known_secrets, watch_rows
 from traffic.errors import SettingsError
 from traffic.ingest import gat1400
@@ -33,94 +30,9 @@ from traffic.ingest.validate import Bench
 from traffic.plates import fold
 from traffic.province_tables import model_province
 from traffic.readings import Door
-from traffic.secrets import ha1
 from traffic.settings import load_settings
 
-CODE, PASSWORD, REALM = "22010000005030000001", "pass-word-1", "traffic"
 PROVINCE = model_province()
-
-
-class RecordingDoor(ThreadingHTTPServer):
-    """Takes MotorVehicles of registered devices and remembers; `script` holds answers that come first instead."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.requests: list[tuple[str, str]] = []  # (path, User-Identify)
-        self.taken: list[dict] = []
-        self.registered: set[str] = set()
-        self.passwords = {CODE: PASSWORD}
-        self.script: deque[tuple[int, dict[str, str], int]] = deque()  # status, headers, how many to take all the same
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
-        self._thread.join()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: RecordingDoor
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.server.requests.append((self.path, self.headers["User-Identify"]))
-        now = datetime.now(SHANGHAI)  # noqa: TID251 - a door's real clock
-        self._answer(200, {"SystemTimeObject": {"LocalTime": f"{now:%Y%m%d%H%M%S}"}})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        device = self.headers["User-Identify"]
-        self.server.requests.append((self.path, device))
-        if self.path in ("/VIID/System/Register", "/VIID/System/UnRegister"):
-            return self._register(device)
-        if device not in self.server.registered:
-            return self._answer(401, {})
-        if self.path == "/VIID/MotorVehicles":
-            return self._take(body["MotorVehicleListObject"]["MotorVehicleObject"], device)
-        return self._answer(200, {"ResponseStatusObject": {"StatusCode": "0"}})
-
-    def _register(self, device: str) -> None:
-        fields = dict(re.findall(r'(\w+)="?([^",]*)"?', self.headers.get("Authorization", "")))
-        if fields and self._fits(fields, device):
-            self.server.registered.add(device)
-            return self._answer(200, {"ResponseStatusObject": {"StatusCode": "0"}})
-        nonce = base64.b64encode(os.urandom(12)).decode().rstrip("=")
-        challenge = {"WWW-Authenticate": f'Digest realm="{REALM}", qop="auth", algorithm=MD5, nonce="{nonce}"'}
-        return self._answer(401, {}, challenge)
-
-    def _fits(self, fields: dict[str, str], device: str) -> bool:
-        def md5(text: str) -> str:
-            return hashlib.md5(text.encode()).hexdigest()
-
-        secret = ha1(device, REALM, self.server.passwords.get(device, ""))
-        rest = ":".join(fields[name] for name in ("nonce", "nc", "cnonce", "qop"))
-        return fields["response"] == md5(f"{secret}:{rest}:{md5('POST:' + self.path)}")
-
-    def _take(self, records: list[dict], device: str) -> None:
-        status, headers, count = self.server.script.popleft() if self.server.script else (200, {}, len(records))
-        if status == 401:
-            self.server.registered.discard(device)
-            return self._answer(401, {})
-        self.server.taken += records[:count]
-        codes = ["0"] * min(count, len(records)) + ["2"] * max(0, len(records) - count)
-        statuses = [{"StatusCode": code} for code in codes]
-        return self._answer(status, {"ResponseStatusListObject": {"ResponseStatusObject": statuses}}, headers)
-
-    def _answer(self, status: int, body: dict, headers: dict[str, str] | None = None) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        return None
 
 
 @pytest.fixture
@@ -276,7 +188,7 @@ async def test_within_two_minutes_the_real_codec_sees_passages_watched_plates_an
     try:
         await world.warm_up(engine, asyncio.Event())
         for _ in range(12):
-            found = await world.step(engine, 10)
+            found = (await world.step(engine, 10)).passages
             tens.append([(unit, record) for unit, records in found.items() for record in records])
     finally:
         await engine.close()

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from sim.casting import watched_vehicles
 from sim.engine_process import EngineLost, EngineProcess
 from sim.loops import loops_of
 from sim.netbuild import NetworkNotBuilt, build
 from sim.population import Population
 from sim.roads import Roads
-from sim.twin import watched_vehicles
 from sim.vehicles import KINDS
 from traffic.province_tables import model_province
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from sim.beats import END_M, LOCAL_M, beat_along, beats_past, local_beats
+from sim.casting import gates_of, grounds, watched_vehicles
 from sim.loops import loops_of
 from sim.population import Grounds, Population
 from sim.roads import Roads
-from sim.twin import gates_of, grounds, watched_vehicles
 from traffic.clock import Clock
 from traffic.demonstration import LIVELY_DETACHMENT, LIVELY_SQUADRON, watch_rows
 from traffic.plates import fold
