@@ -123,6 +123,220 @@ WHERE l.direction = 1 ORDER BY r.id, l.from_stake_m, l.id;
 -- name: map_divisions
 SELECT adcode, parent, name, name_en, level, boundary FROM division ORDER BY level, adcode;
 
+-- ---------------------------------------------------------------- roads
+-- `below`: the viewer's unit and all below it. What one of these owns, or has along its corridor, is its business: the
+-- same rule as in the audiences that writers store and as sees_traffic().
+
+-- name: link_facts
+SELECT l.id, r.code AS road, r.id AS road_id, r.name AS road_name, r.name_en AS road_name_en, l.direction, l.from_stake_m,
+       l.to_stake_m, l.length_m, l.lanes, l.limit_kmh, l.unit_id, u.name AS unit, u.name_en AS unit_en
+FROM link l JOIN road r ON r.id = l.road_id JOIN unit u ON u.id = l.unit_id
+WHERE l.id = %(id)s AND (l.unit_id = ANY (%(below)s) OR l.corridor && %(below)s::int[]);
+
+-- name: link_state
+SELECT (extract(epoch FROM cycle_at) * 1000000)::bigint AS cycle_at, (extract(epoch FROM observed_at) * 1000000)::bigint AS observed_at, level, speed_kmh, flow_vph, density_vkm, travel_s,
+       travel_p90_s, heavy_share, confidence, sources, risk, risk_level, risk_next, risk_next_level, grounds
+FROM link_state WHERE link_id = %(id)s;
+
+-- name: link_series
+SELECT (extract(epoch FROM bucket) * 1000000)::bigint AS at, speed_kmh, flow_vph, travel_s FROM link_series(%(id)s, %(since)s, %(at)s, 'minute', %(at)s);
+
+-- name: link_usual
+-- The mean of the same quarter of an hour in some weeks before.
+SELECT avg(s.speed_kmh) AS speed_kmh, avg(s.flow_vph) AS flow_vph
+FROM unnest(%(quarters)s::timestamptz[]) AS q(begin)
+CROSS JOIN LATERAL link_series(%(id)s, q.begin, q.begin + interval '1 second', 'quarter', %(at)s) s;
+
+-- name: link_sensors
+-- Detectors on the link and checkpoints over it (of these the direction of the link), with the health of each lane.
+SELECT s.kind, s.id, s.code, s.name, s.name_en, s.stake_m, h.lane, h.state, h.reason, h.trust, (extract(epoch FROM h.since) * 1000000)::bigint AS since, h.detail
+FROM (
+    SELECT 'detector' AS kind, d.id, d.code, d.name, d.name_en, d.stake_m, NULL::smallint AS lane
+    FROM detector d WHERE d.link_id = %(id)s AND (d.unit_id = ANY (%(below)s) OR d.corridor && %(below)s::int[])
+    UNION ALL
+    SELECT 'checkpoint', c.id, c.code, c.name, c.name_en, c.stake_m, l.direction
+    FROM link l JOIN checkpoint c ON c.road_id = l.road_id
+        AND c.stake_m BETWEEN least(l.from_stake_m, l.to_stake_m) AND greatest(l.from_stake_m, l.to_stake_m)
+    WHERE l.id = %(id)s AND (c.unit_id = ANY (%(below)s) OR c.corridor && %(below)s::int[])
+) s LEFT JOIN sensor_health h ON h.sensor_kind = s.kind AND h.sensor_id = s.id AND (s.lane IS NULL OR h.lane = s.lane)
+ORDER BY s.kind, s.id, h.lane;
+
+-- name: events
+SELECT id, kind, state, level, revision, link_id AS link, road_id AS road, direction, head_stake_m, tail_stake_m,
+       unit_id AS unit, (extract(epoch FROM started_at) * 1000000)::bigint AS started_at, (extract(epoch FROM changed_at) * 1000000)::bigint AS changed_at, (extract(epoch FROM ended_at) * 1000000)::bigint AS ended_at,
+       (extract(epoch FROM observed_at) * 1000000)::bigint AS observed_at, confidence, grounds
+FROM road_event
+WHERE (%(state)s = 'all' OR state = %(state)s) AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+    AND changed_at <= %(before)s AND (changed_at, id) < (%(before)s, %(before_id)s)
+ORDER BY changed_at DESC, id DESC LIMIT %(limit)s;
+
+-- name: event
+SELECT id, kind, state, level, revision, link_id AS link, road_id AS road, direction, head_stake_m, tail_stake_m,
+       unit_id AS unit, (extract(epoch FROM started_at) * 1000000)::bigint AS started_at, (extract(epoch FROM changed_at) * 1000000)::bigint AS changed_at, (extract(epoch FROM ended_at) * 1000000)::bigint AS ended_at,
+       (extract(epoch FROM observed_at) * 1000000)::bigint AS observed_at, confidence, grounds
+FROM road_event WHERE id = %(id)s;
+
+-- name: event_revisions
+SELECT revision, (extract(epoch FROM changed_at) * 1000000)::bigint AS changed_at, body FROM road_event_revision
+WHERE event_id = %(id)s ORDER BY revision DESC LIMIT %(limit)s;
+
+-- name: sensors
+-- The worst first: failed, silent, suspect.
+SELECT h.sensor_kind AS kind, h.sensor_id AS id, s.code, s.name, s.name_en, r.code AS road, s.stake_m, s.unit_id, h.lane,
+       h.state, h.reason, h.trust, (extract(epoch FROM h.since) * 1000000)::bigint AS since, h.detail
+FROM sensor_health h JOIN LATERAL (
+    SELECT d.code, d.name, d.name_en, d.road_id, d.stake_m, d.unit_id FROM detector d
+    WHERE h.sensor_kind = 'detector' AND d.id = h.sensor_id
+    UNION ALL
+    SELECT c.code, c.name, c.name_en, c.road_id, c.stake_m, c.unit_id FROM checkpoint c
+    WHERE h.sensor_kind = 'checkpoint' AND c.id = h.sensor_id
+) s ON true JOIN road r ON r.id = s.road_id
+WHERE %(state)s = 'all' OR h.state = %(state)s OR (%(state)s = 'bad' AND h.state <> 'ok')
+ORDER BY array_position(ARRAY['failed', 'silent', 'suspect', 'ok'], h.state), h.since DESC, h.sensor_kind, h.sensor_id, h.lane
+LIMIT %(limit)s;
+
+-- name: sensor_counts
+SELECT state, count(*) FROM sensor_health GROUP BY state;
+
+-- name: detector_facts
+SELECT d.id, d.code, d.name, d.name_en, d.kind, r.code AS road, d.stake_m, d.direction, d.link_id, d.lanes, d.period_s,
+       d.lon, d.lat, d.unit_id
+FROM detector d JOIN road r ON r.id = d.road_id
+WHERE d.id = %(id)s AND (d.unit_id = ANY (%(below)s) OR d.corridor && %(below)s::int[]);
+
+-- name: detector_health
+SELECT lane, state, reason, trust, (extract(epoch FROM since) * 1000000)::bigint AS since, detail FROM sensor_health
+WHERE sensor_kind = 'detector' AND sensor_id = %(id)s ORDER BY lane;
+
+-- name: detector_reports
+SELECT lane, (extract(epoch FROM observed_at) * 1000000)::bigint AS at, vehicles, occupancy, speed_kmh, heavy
+FROM detector_reports(%(id)s, %(since)s, %(at)s);
+
+-- name: checkpoint_facts
+SELECT id FROM checkpoint WHERE id = %(id)s AND (unit_id = ANY (%(below)s) OR corridor && %(below)s::int[]);
+
+-- name: road_ref
+SELECT id, code, name, name_en FROM road WHERE id = %(id)s;
+
+-- name: trend_link
+SELECT (extract(epoch FROM bucket) * 1000000)::bigint AS bucket_us, speed_kmh, flow_vph, travel_s, congested::float8 / nullif(cycles, 0) AS congested,
+       heavy_share, risk, risk_max, confidence
+FROM link_series(%(id)s, %(since)s, %(until)s, %(width)s, %(at)s);
+
+-- name: trend_checkpoint
+SELECT (extract(epoch FROM bucket) * 1000000)::bigint AS bucket_us, passages, speed_kmh
+FROM checkpoint_series(%(id)s, NULL, NULL, %(since)s, %(until)s, %(width)s, %(at)s);
+
+-- name: trend_unit
+SELECT (extract(epoch FROM bucket) * 1000000)::bigint AS bucket_us, passages FROM unit_series(%(id)s, NULL, %(since)s, %(until)s, %(width)s, %(at)s);
+
+-- name: trend_index
+SELECT (extract(epoch FROM bucket) * 1000000)::bigint AS bucket_us, index, usual, speed_kmh, vehicle_km_h, congested_km, known_share, risk_1, risk_2, risk_3,
+       risk_4
+FROM index_series(%(scope)s, %(id)s, %(since)s, %(until)s, %(width)s, %(at)s);
+
+-- name: weather_in_force
+SELECT w.id, w.station, w.kind, (extract(epoch FROM w.observed_at) * 1000000)::bigint AS observed_at, (extract(epoch FROM w.valid_to) * 1000000)::bigint AS valid_to, r.code AS road, w.road_id,
+       w.from_stake_m, w.to_stake_m, w.direction, w.visibility_m, w.precipitation, w.intensity_mm_h, w.temperature_c,
+       w.wind_ms, w.surface, w.note, w.unit_id
+FROM weather_report w JOIN road r ON r.id = w.road_id
+WHERE w.valid_to > %(now)s AND (w.unit_id = ANY (%(below)s) OR EXISTS (
+    SELECT FROM link l WHERE l.road_id = w.road_id AND (w.direction = 0 OR l.direction = w.direction)
+        AND least(l.from_stake_m, l.to_stake_m) <= w.to_stake_m AND greatest(l.from_stake_m, l.to_stake_m) >= w.from_stake_m
+        AND (l.unit_id = ANY (%(below)s) OR l.corridor && %(below)s::int[])))
+ORDER BY w.observed_at DESC, w.id DESC LIMIT %(limit)s;
+
+-- name: road_works
+SELECT w.id, w.code, w.kind, w.state, r.code AS road, w.road_id, w.from_stake_m, w.to_stake_m, w.direction, w.lanes_closed,
+       (extract(epoch FROM w.from_at) * 1000000)::bigint AS from_at, (extract(epoch FROM w.to_at) * 1000000)::bigint AS to_at, w.contact, w.unit_id, w.revision
+FROM road_work w JOIN road r ON r.id = w.road_id
+WHERE CASE WHEN %(state)s = 'current' THEN w.state IN ('planned', 'active') AND w.to_at > %(now)s ELSE w.state = %(state)s END
+    AND (w.unit_id = ANY (%(below)s) OR EXISTS (
+    SELECT FROM link l WHERE l.road_id = w.road_id AND l.direction = w.direction
+        AND least(l.from_stake_m, l.to_stake_m) <= w.to_stake_m AND greatest(l.from_stake_m, l.to_stake_m) >= w.from_stake_m
+        AND (l.unit_id = ANY (%(below)s) OR l.corridor && %(below)s::int[])))
+ORDER BY w.from_at, w.id LIMIT %(limit)s;
+
+-- ---------------------------------------------------------------- areas
+-- name: area_indices
+SELECT scope_id AS unit, (extract(epoch FROM cycle_at) * 1000000)::bigint AS at, index, usual_index AS usual, speed_kmh, congested_km, known_share, vehicle_km_h,
+       risk_links
+FROM road_index WHERE scope = 'unit' AND scope_id = ANY (%(units)s) AND cycle_at > %(since)s
+UNION ALL
+SELECT %(top)s, (extract(epoch FROM cycle_at) * 1000000)::bigint, index, usual_index, speed_kmh, congested_km, known_share, vehicle_km_h, risk_links
+FROM road_index WHERE scope = 'province' AND %(top)s::int IS NOT NULL AND cycle_at > %(since)s;
+
+-- name: area_events
+SELECT unit_id AS unit, kind, count(*) FROM road_event WHERE state = 'open' GROUP BY 1, 2;
+
+-- name: area_crews
+SELECT c.unit_id AS unit, count(*) AS total, count(*) FILTER (WHERE p.observed_at > %(since)s) AS fresh
+FROM crew c LEFT JOIN position_latest p ON p.subject_kind = 2 AND p.subject = c.id
+WHERE c.unit_id = ANY (%(below)s) GROUP BY 1;
+
+-- ---------------------------------------------------------------- places
+-- name: roads
+SELECT id, code, name, name_en FROM road ORDER BY id;
+
+-- name: chainages
+SELECT road_id, piece, from_stake_m, to_stake_m, from_m FROM chainage;
+
+-- name: links
+SELECT id, road_id, direction, from_stake_m, to_stake_m, length_m, lanes, limit_kmh, unit_id, geometry, from_node, to_node,
+       corridor, piece
+FROM link ORDER BY id;
+
+-- name: search
+-- By name or code, best first: the whole, its begin, any part of it; at the same rank the higher kind, then the shorter.
+SELECT kind, id, title, title_en, detail, road, stake_m, direction, lon, lat, unit_id
+FROM (
+    SELECT 'unit' AS kind, 1 + u.level / 10.0 AS weight, u.id, u.name AS title, u.name_en AS title_en, u.code AS detail, NULL AS road,
+           NULL::int AS stake_m, NULL::smallint AS direction, NULL::float8 AS lon, NULL::float8 AS lat, u.id AS unit_id
+    FROM unit u WHERE u.id = ANY (%(below)s)
+    UNION ALL
+    SELECT 'checkpoint', 2, c.id, c.name, c.name_en, c.code, r.code, c.stake_m, 0, c.lon, c.lat, c.unit_id
+    FROM checkpoint c JOIN road r ON r.id = c.road_id WHERE c.unit_id = ANY (%(below)s) OR c.corridor && %(below)s::int[]
+    UNION ALL
+    SELECT 'object', 3, o.id, o.name, o.name_en, o.code, r.code, o.stake_m, o.direction, o.lon, o.lat, o.unit_id
+    FROM roadside_object o JOIN road r ON r.id = o.road_id WHERE o.enabled AND o.unit_id = ANY (%(below)s)
+    UNION ALL
+    SELECT 'crew', 4, w.id, w.name, w.name_en, w.code, NULL, NULL, NULL, NULL, NULL, w.unit_id
+    FROM crew w WHERE w.unit_id = ANY (%(below)s)
+    UNION ALL
+    SELECT 'detector', 5, d.id, d.name, d.name_en, d.code, r.code, d.stake_m, d.direction, d.lon, d.lat, d.unit_id
+    FROM detector d JOIN road r ON r.id = d.road_id WHERE d.unit_id = ANY (%(below)s) OR d.corridor && %(below)s::int[]
+) s CROSS JOIN LATERAL (
+    SELECT min(CASE WHEN lower(name) = %(text)s THEN 0 WHEN starts_with(lower(name), %(text)s) THEN 1 ELSE 2 END) AS rank
+    FROM unnest(ARRAY[s.title, s.title_en, s.detail]) name WHERE strpos(lower(name), %(text)s) > 0
+) m
+WHERE m.rank IS NOT NULL
+ORDER BY m.rank, s.weight, length(s.title), s.title, s.id LIMIT %(limit)s;
+
+-- name: map_link_lines
+SELECT l.id, r.code AS road, r.id AS road_id, l.direction, l.from_stake_m, l.to_stake_m, l.length_m, l.lanes, l.limit_kmh,
+       l.unit_id, l.geometry
+FROM link l JOIN road r ON r.id = l.road_id
+WHERE l.unit_id = ANY (%(below)s) OR l.corridor && %(below)s::int[] ORDER BY l.id;
+
+-- name: map_detectors
+SELECT d.id, d.code, d.name, d.name_en, d.kind, r.code AS road, d.stake_m, d.direction, d.link_id, d.lanes, d.lon, d.lat,
+       d.unit_id
+FROM detector d JOIN road r ON r.id = d.road_id
+WHERE d.unit_id = ANY (%(below)s) OR d.corridor && %(below)s::int[] ORDER BY d.id;
+
+-- name: map_objects
+SELECT o.id, o.kind, o.code, o.name, o.name_en, r.code AS road, o.stake_m, o.direction, o.lon, o.lat, o.unit_id, o.facts,
+       o.enabled
+FROM roadside_object o JOIN road r ON r.id = o.road_id WHERE o.unit_id = ANY (%(below)s) ORDER BY o.id;
+
+-- name: map_crews
+SELECT id, code, name, name_en, unit_id, plate FROM crew WHERE unit_id = ANY (%(below)s) ORDER BY id;
+
+-- name: map_stamp
+-- Changes with every object that is added or changed: camera lists come while the network stays as it is.
+SELECT count(*), max(changed_at) FROM roadside_object;
+
+-- ---------------------------------------------------------------- refused records
 -- name: quarantine
 SELECT q.id, (extract(epoch FROM q.received_at) * 1000000)::bigint AS received_at, q.door, q.device_id,
        d.code AS device_code, d.name AS device_name, q.unit_id, q.position, q.field, q.reason, q.detail, q.body, q.state,
@@ -132,7 +346,7 @@ WHERE q.id < %(before)s AND q.state = %(state)s ORDER BY q.id DESC LIMIT %(limit
 
 -- name: quarantine_take
 -- One person at a time works on a record.
-SELECT id, device_id, state FROM quarantine WHERE id = %(id)s FOR UPDATE;
+SELECT id, device_id, state, door FROM quarantine WHERE id = %(id)s FOR UPDATE;
 
 -- name: quarantine_close
 UPDATE quarantine SET state = %(state)s, closed_at = %(at)s, closed_by = %(by)s WHERE id = %(id)s AND state = 'open';

@@ -3,10 +3,27 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from tests.world import CORPS, EAST_SQUADRON, UNITS, WEST, WEST_SQUADRON
-from traffic.ingest.catalogue import Catalogue, Device, Gate, build
+from tests.world import (
+    CORPS,
+    CREW_CODE,
+    CREW_ID,
+    DETECTORS,
+    EAST_SQUADRON,
+    LINKS,
+    ROAD_CODE,
+    ROAD_ID,
+    TOLL_CODE,
+    UNITS,
+    WEST,
+    WEST_SQUADRON,
+    point_at,
+)
+from traffic.ingest.catalogue import Catalogue, Device, Gate, Object, Roadside, Thing, Things, build
+from traffic.ingest.checks import Checked
+from traffic.ingest.places import Roads
 from traffic.ingest.plate_column import PlateReader
-from traffic.ingest.validate import Bench, Checked
+from traffic.ingest.validate import Bench
+from traffic.network import Chainage, Link
 from traffic.readings import Door
 from traffic.secrets import key_hash
 
@@ -26,10 +43,41 @@ NATIVE = Device(
 )  # fmt: skip
 
 
+WEST_NATIVE = Device(
+    id=3, code="west-native", unit_id=WEST, kind="native", secret=key_hash("west"), time_zone="UTC", enabled=True
+)
+
+
+def _links() -> list[Link]:
+    return [
+        Link(
+            id=number + 4 * (direction - 1), road_id=ROAD_ID, direction=direction, from_stake_m=begin, to_stake_m=end,
+            length_m=high - low, lanes=2, limit_kmh=100, unit_id=unit, geometry=(point_at(begin), point_at(end)),
+        )
+        for number, (low, high, unit, _) in enumerate(LINKS, start=1)
+        for direction, (begin, end) in ((1, (low, high)), (2, (high, low)))
+    ]  # fmt: skip
+
+
+ROADSIDE = Roadside(
+    detectors=Things.of(Thing(id=one.id, code=one.code, unit_id=one.unit, lanes=2) for one in DETECTORS),
+    crews=Things.of([Thing(id=CREW_ID, code=CREW_CODE, unit_id=WEST_SQUADRON)]),
+    objects={
+        TOLL_CODE: Object(code=TOLL_CODE, kind="toll_station", unit_id=WEST_SQUADRON),
+        "C-1": Object(code="C-1", kind="camera", unit_id=EAST_SQUADRON),
+    },
+    roads=Roads(
+        {ROAD_CODE: ROAD_ID, "G102": 2},
+        _links(),
+        [Chainage(road_id=ROAD_ID, piece=0, from_stake_m=0, to_stake_m=50_000, from_m=0)],
+    ),
+)
+
+
 def catalogue() -> Catalogue:
-    """The senders, gates and units of the test world."""
+    """The senders, gates, roadside and units of the test world."""
     parents = [(unit, parent) for unit, (parent, *_) in UNITS.items() if parent is not None]
-    return build(versions={}, devices=[GAT, NATIVE], gates=list(GATES), parents=parents)
+    return build(versions={}, devices=[GAT, NATIVE, WEST_NATIVE], gates=list(GATES), parents=parents, roadside=ROADSIDE)
 
 
 def bench(door: Door = Door.NATIVE) -> Bench:

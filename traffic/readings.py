@@ -122,6 +122,9 @@ def place_hash(checkpoint: int, direction: int, lane: int, second: int, raw_plat
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 
 
+Batch = PassageBatch | np.ndarray | list[RoadsideItem]  # records of one kind, as a door hands them on
+
+
 # ---------------------------------------------------------------- bus entries
 FORMAT = 1  # first byte of an entry; a worker reads this one and the last
 

@@ -7,6 +7,7 @@ takes nothing.
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,22 @@ from redis.backoff import NoBackoff
 
 from traffic.collect import BusMeta, Entry
 from traffic.errors import BusClosed, BusFull, ServiceError
-from traffic.limits import ENTRY_RECORDS_MAX
+from traffic.limits import ENTRY_RECORDS_MAX, ROADS_PARTITION
 from traffic.readings import (
     EntryKind,
     PassageBatch,
     encode_passages,
+    encode_rows,
     encode_small,
     logical_partitions,
+    position_routing,
     routing_keys,
 )
+from traffic.road_readings import RoadsideItem
 
 WAKE_CHANNEL = "feed"
 REDIS_TIMEOUT_S = 5.0
+ROADSIDE_ITEMS_MAX = 500  # in one entry: a few hundred bytes each, some kilobytes at most
 
 # A Redis that was started anew may have come back with less than it had: until the partition's worker has compared it
 # with what is committed it takes nothing, or new entries could get counters that the worker believes to have read.
@@ -94,6 +99,10 @@ def connect_redis(url: str) -> redis.asyncio.Redis:
     )
 
 
+def _reader(partition: int) -> str:
+    return "monitor" if partition == ROADS_PARTITION else "worker"
+
+
 def stream_key(partition: int) -> str:
     """Key of the partition's stream; the braces keep a partition's keys on one node of a cluster."""
     return f"bus:{{{partition}}}"
@@ -104,19 +113,35 @@ def meta_key(partition: int) -> str:
     return f"bus:{{{partition}}}:meta"
 
 
-def _packed(batch: PassageBatch, of_rows: np.ndarray, partitions: int) -> dict[int, list[tuple[np.ndarray, bytes]]]:
-    """Entries for each partition, each with the row numbers that it holds."""
-    entries: dict[int, list[tuple[np.ndarray, bytes]]] = {}
+Packed = dict[int, list[tuple[np.ndarray, bytes]]]  # entries for each partition, each with the row numbers it holds
+
+
+def _packed(batch: PassageBatch, of_rows: np.ndarray, partitions: int) -> Packed:
     order = np.argsort(of_rows.astype(np.int16), kind="stable")  # a radix sort
     together = batch.take(order)
+    return {
+        partition: [(order[part], encode_passages(together.part(part.start, part.stop))) for part in parts]
+        for partition, parts in _parts(of_rows, partitions)
+    }
+
+
+def _packed_rows(kind: EntryKind, rows: np.ndarray, of_rows: np.ndarray, partitions: int) -> Packed:
+    order = np.argsort(of_rows.astype(np.int16), kind="stable")
+    together = rows[order]
+    return {
+        partition: [(order[part], encode_rows(kind, together[part])) for part in parts]
+        for partition, parts in _parts(of_rows, partitions)
+    }
+
+
+def _parts(of_rows: np.ndarray, partitions: int) -> Iterator[tuple[int, list[slice]]]:
+    """Each partition that has rows, with the entries' places in the rows sorted by partition."""
     end = 0
     for partition, count in enumerate(np.bincount(of_rows, minlength=partitions).tolist()):
         begin, end = end, end + count
-        for start in range(begin, end, ENTRY_RECORDS_MAX):
-            stop = min(start + ENTRY_RECORDS_MAX, end)
-            packed = encode_passages(together.part(start, stop))
-            entries.setdefault(partition, []).append((order[start:stop], packed))
-    return entries
+        if count:
+            starts = range(begin, end, ENTRY_RECORDS_MAX)
+            yield partition, [slice(start, min(start + ENTRY_RECORDS_MAX, end)) for start in starts]
 
 
 class BusWriter:
@@ -129,23 +154,60 @@ class BusWriter:
         self._append = client.register_script(_APPEND)
         self._seen: dict[int, tuple[str, int]] = {}
 
+    async def append(self, kind: EntryKind, batch: Any) -> np.ndarray:
+        """Append a batch (readings.Batch) of passages, positions, detector reports or roadside items."""
+        if kind is EntryKind.PASSAGES:
+            return await self.append_passages(batch)
+        if kind is EntryKind.POSITIONS:
+            return await self.append_positions(batch)
+        if kind is EntryKind.DETECTORS:
+            return await self.append_detectors(batch)
+        return await self.append_roadside(batch)
+
     async def append_passages(self, batch: PassageBatch) -> np.ndarray:
         """Append every row to its vehicle's partition; returns a boolean for each row: taken or not (bus full).
 
         Raises BusFull when none was taken, BusClosed when a partition is not open, ServiceError when Redis fails;
         after an error some rows may have been taken, which is safe: a record sent again has the same identity.
         """
-        taken = np.zeros(len(batch), bool)
-        if not len(batch):
-            return taken
         of_rows = logical_partitions(routing_keys(batch.rows)) % self._partitions
-        entries = _packed(batch, of_rows, self._partitions)
+        return await self._append_packed(len(batch), _packed(batch, of_rows, self._partitions))
+
+    async def append_positions(self, rows: np.ndarray) -> np.ndarray:
+        """As `append_passages`, of POSITION rows: a vehicle's are on the partition of its passages."""
+        of_rows = logical_partitions(position_routing(rows)) % self._partitions
+        packed = _packed_rows(EntryKind.POSITIONS, rows, of_rows, self._partitions)
+        return await self._append_packed(len(rows), packed)
+
+    async def append_detectors(self, rows: np.ndarray) -> np.ndarray:
+        """As `append_passages`, of DETECTOR_REPORT rows, on the roads' partition: all are taken or none."""
+        entries = [
+            encode_rows(EntryKind.DETECTORS, rows[start : start + ENTRY_RECORDS_MAX])
+            for start in range(0, len(rows), ENTRY_RECORDS_MAX)
+        ]
+        return await self._append_roads(len(rows), entries)
+
+    async def append_roadside(self, items: list[RoadsideItem]) -> np.ndarray:
+        """As `append_detectors`, of weather, works and cameras."""
+        entries = [
+            encode_small(EntryKind.ROADSIDE, items[start : start + ROADSIDE_ITEMS_MAX])
+            for start in range(0, len(items), ROADSIDE_ITEMS_MAX)
+        ]
+        return await self._append_roads(len(items), entries)
+
+    async def _append_roads(self, count: int, entries: list[bytes]) -> np.ndarray:
+        if entries and not await self._send(ROADS_PARTITION, entries):
+            raise BusFull("the bus of the roads is full: the monitor is behind; send again later")
+        return np.ones(count, bool)
+
+    async def _append_packed(self, count: int, entries: Packed) -> np.ndarray:
+        taken = np.zeros(count, bool)
         answers = await asyncio.gather(*(self._send(p, [e for _, e in parts]) for p, parts in entries.items()))
         for answer, parts in zip(answers, entries.values(), strict=True):
             if answer:
                 for index, _ in parts:
                     taken[index] = True
-        if not taken.any():
+        if count and not taken.any():
             raise BusFull("the bus is full: the stream workers are behind; send again later")
         return taken
 
@@ -164,7 +226,9 @@ class BusWriter:
         except redis.RedisError as error:
             raise ServiceError(f"Redis did not take the records: {error}") from error
         if answer[0] == b"closed":
-            raise BusClosed(f"partition {partition} of the bus is not open: no worker runs, or it is being repaired")
+            raise BusClosed(
+                f"partition {partition} of the bus is not open: no {_reader(partition)} runs, or it is being repaired"
+            )
         if answer[0] == b"full":
             return False
         self._seen[partition] = (answer[1].decode(), int(answer[2]))

@@ -14,9 +14,10 @@ from dispatch import people
 from dispatch.access import Actor
 from traffic.errors import Reason
 from traffic.ingest.catalogue import Catalogue, Device
-from traffic.ingest.devices import load_catalogue_async
-from traffic.ingest.native import revalidate
-from traffic.readings import PassageBatch
+from traffic.ingest.checks import Checked
+from traffic.ingest.load import load_catalogue_async
+from traffic.ingest.subjects import revalidate
+from traffic.readings import Door
 
 router = APIRouter(prefix="/api/quarantine", tags=["quarantine"])
 HIGHEST = 2**63 - 1
@@ -50,10 +51,10 @@ async def retry(id: Id, request: Request, actor: QuarantineActor, deps: DepsOf) 
     """Send a corrected record (native format) as if its device had sent it now. It is closed once the bus has it."""
     corrected = await request.body()
     async with deps.reach.as_viewer(actor.viewer) as connection:
-        device_id = await _take(connection, id)
-        catalogue = await load_catalogue_async(connection, now=deps.settings.clock.now())
-        batch = _judge(corrected, _device(catalogue, device_id), catalogue, deps)
-        await deps.bus.append_passages(batch)
+        device_id, door = await _take(connection, id)
+        catalogue = await load_catalogue_async(connection, now=deps.settings.clock.now(), roads=door > Door.NATIVE)
+        checked = _judge(corrected, _device(catalogue, device_id), catalogue, door, deps)
+        await deps.bus.append(checked.kind, checked.batch)
         await _close(connection, deps, actor, id, "corrected")
     return {"id": id, "state": "corrected"}
 
@@ -67,15 +68,14 @@ async def dismiss(id: Id, actor: QuarantineActor, deps: DepsOf) -> dict[str, Any
     return {"id": id, "state": "dismissed"}
 
 
-async def _take(connection: AsyncConnection, id: int) -> int | None:
-    """Hold the row until the transaction ends, so that nobody else works on it; returns its device."""
+async def _take(connection: AsyncConnection, id: int) -> tuple[int | None, int]:
+    """Hold the row until the transaction ends, so that nobody else works on it; returns its device and door."""
     row = await (await connection.execute(SQL["quarantine_take"], {"id": id})).fetchone()
     if row is None:
         raise NotFound("there is no such record, or it is not your unit's")
     if row[2] != "open":
         raise Conflict(f"this record was {row[2]} already")
-    device: int | None = row[1]
-    return device
+    return row[1], row[3]
 
 
 def _device(catalogue: Catalogue, device_id: int | None) -> Device:
@@ -85,9 +85,9 @@ def _device(catalogue: Catalogue, device_id: int | None) -> Device:
     raise Conflict("the device of this record is not known any more: it can only be dismissed")
 
 
-def _judge(corrected: bytes, device: Device, catalogue: Catalogue, deps: Deps) -> PassageBatch:
-    judged = revalidate(corrected, device, catalogue, deps.settings.clock.now_us())
-    if isinstance(judged, PassageBatch):
+def _judge(corrected: bytes, device: Device, catalogue: Catalogue, door: int, deps: Deps) -> Checked[Any]:
+    judged = revalidate(corrected, device, catalogue, deps.settings.clock.now_us(), door=door)
+    if isinstance(judged, Checked):
         return judged
     raise RecordRefused(judged.field, Reason(judged.reason), judged.detail)
 

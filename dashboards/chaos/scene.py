@@ -9,7 +9,7 @@ import psycopg
 
 from dashboards.chaos.plan import Gate, Scene, Stretch, Watch
 from traffic.audience import OPEN, RESTRICTED
-from traffic.ingest.devices import load_catalogue
+from traffic.ingest.load import load_catalogue
 from traffic.plates import plate_key
 from traffic.readings import Door
 

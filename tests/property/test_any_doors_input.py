@@ -13,9 +13,9 @@ from tests.doorkit import GAT, GATES, NATIVE, NOW_US, as_json, bench, motor_vehi
 from traffic.errors import Reason
 from traffic.ingest import digest, gat1400, native
 from traffic.ingest.bodies import BodyRefused, Records, inflate, split_array
+from traffic.ingest.checks import NO_TIME, Checked
 from traffic.ingest.local_time import parse_local
 from traffic.ingest.plate_column import PlateReader
-from traffic.ingest.validate import NO_TIME, Checked
 from traffic.plates import ALPHABET, fold, plate_key, plate_text
 from traffic.readings import PASSAGE, Door, decode_entry, encode_passages, place_hash, source_hash
 

@@ -34,7 +34,7 @@ class FakeBus:
         self.error: Exception | None = None
         self.small_error: Exception | None = None
 
-    async def append_passages(self, batch: PassageBatch) -> np.ndarray:
+    async def append(self, kind: EntryKind, batch: PassageBatch) -> np.ndarray:
         await self.gate.wait()
         if self.error:
             raise self.error

@@ -25,10 +25,11 @@ from traffic.errors import Reason
 from traffic.ingest import gat1400, native
 from traffic.ingest.bodies import BodyRefused, inflate, split_array
 from traffic.ingest.catalogue import direction_of
-from traffic.ingest.validate import Checked
+from traffic.ingest.checks import Checked
+from traffic.ingest.subjects import revalidate
 from traffic.limits import REQUEST_RECORDS_MAX
 from traffic.plates import plate_key
-from traffic.readings import Door, PassageBatch, Reject, place_hash, source_hash
+from traffic.readings import Door, Reject, place_hash, source_hash
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 
@@ -223,13 +224,13 @@ def test_ndjson_takes_line_by_line():
 
 
 def test_a_corrected_record_is_judged_as_if_it_came_now():
-    taken = native.revalidate(as_json(native_record()), NATIVE, catalogue(), NOW_US)
-    assert isinstance(taken, PassageBatch)
-    assert len(taken) == 1
-    refused = native.revalidate(as_json(native_record(lane=100)), NATIVE, catalogue(), NOW_US)
+    taken = revalidate(as_json(native_record()), NATIVE, catalogue(), NOW_US)
+    assert isinstance(taken, Checked)
+    assert len(taken.batch) == 1
+    refused = revalidate(as_json(native_record(lane=100)), NATIVE, catalogue(), NOW_US)
     assert isinstance(refused, Reject)
     assert (refused.field, refused.reason, refused.unit_id) == ("lane", Reason.OUT_OF_RANGE, NATIVE.unit_id)
-    assert isinstance(native.revalidate(b"", NATIVE, catalogue(), NOW_US), Reject)
+    assert isinstance(revalidate(b"", NATIVE, catalogue(), NOW_US), Reject)
 
 
 # ---------------------------------------------------------------- GA/T 1400

@@ -1,8 +1,11 @@
-"""What a door must know to judge a record: who may send, and for which checkpoints. Frozen; read anew on change."""
+"""What a door must know to judge a record: who may send, and of what. Frozen; read anew on change."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from traffic.ingest.places import Roads
 
 OPPOSITE, SAME, UNKNOWN = 2, 1, 0
 # GA/T 1400.3, direction of travel: compass heading in degrees of codes 1..8 (9: other).
@@ -34,8 +37,66 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Thing:
+    """A detector or a crew as a door needs it; `lanes`: of a detector."""
+
+    id: int
+    code: str
+    unit_id: int
+    lanes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Things:
+    """Things in rows, found by their code. Make it with `of`."""
+
+    row_of: dict[str, int]
+    ids: np.ndarray  # int64
+    units: np.ndarray  # int64
+    lanes: np.ndarray  # int64
+    _rows_of_unit: dict[int, dict[str, int]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(things: Iterable[Thing]) -> "Things":
+        """Index them."""
+        ordered = list(things)
+        return Things(
+            row_of={thing.code: row for row, thing in enumerate(ordered)},
+            ids=np.array([thing.id for thing in ordered], np.int64),
+            units=np.array([thing.unit_id for thing in ordered], np.int64),
+            lanes=np.array([thing.lanes for thing in ordered], np.int64),
+        )
+
+
+NOTHING = Things.of(())
+NO_ROADS = Roads()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Object:
+    """A roadside object as a door needs it."""
+
+    code: str
+    kind: str
+    unit_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roadside:
+    """The roads, and what stands and drives on them for the police."""
+
+    detectors: Things = NOTHING
+    crews: Things = NOTHING
+    objects: Mapping[str, Object] = field(default_factory=dict)  # by code
+    roads: Roads = NO_ROADS
+
+
+NO_ROADSIDE = Roadside()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """Devices by code, checkpoints by code, and what lies below each unit. Make it with `build`."""
+    """Devices by code, checkpoints by code, the roads, and what lies below each unit. Make it with `build`."""
 
     versions: dict[str, int]
     devices: dict[str, Device]
@@ -45,6 +106,7 @@ class Catalogue:
     gate_ids: np.ndarray  # (gates,) int32
     directions: np.ndarray  # (gates, DIRECTION_CODES) int16: direction of each GA/T 1400 code
     below: dict[int, frozenset[int]]  # unit -> itself and all under it
+    roadside: Roadside
     _rows_of_unit: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def find_device(self, device_id: int) -> Device | None:
@@ -55,10 +117,24 @@ class Catalogue:
         """Checkpoint code -> row, for the checkpoints that this device may report."""
         rows = self._rows_of_unit.get(device.unit_id)
         if rows is None:
-            units = self.below.get(device.unit_id, frozenset((device.unit_id,)))
+            units = self.units_of(device)
             rows = {gate.code: row for row, gate in enumerate(self.gates) if gate.unit_id in units}
             self._rows_of_unit[device.unit_id] = rows
         return rows
+
+    def things_for(self, device: Device, things: Things) -> dict[str, int]:
+        """Code -> row, for the detectors or crews that this device may report."""
+        rows = things._rows_of_unit.get(device.unit_id)
+        if rows is None:
+            units = self.units_of(device)
+            owners = things.units.tolist()
+            rows = {code: row for code, row in things.row_of.items() if owners[row] in units}
+            things._rows_of_unit[device.unit_id] = rows
+        return rows
+
+    def units_of(self, device: Device) -> frozenset[int]:
+        """The units for which this device may report: its own and all under it."""
+        return self.below.get(device.unit_id, frozenset((device.unit_id,)))
 
 
 def direction_of(code: int, bearing_deg: float) -> int:
@@ -74,7 +150,12 @@ def direction_of(code: int, bearing_deg: float) -> int:
 
 
 def build(
-    *, versions: dict[str, int], devices: list[Device], gates: list[Gate], parents: list[tuple[int, int]]
+    *,
+    versions: dict[str, int],
+    devices: list[Device],
+    gates: list[Gate],
+    parents: list[tuple[int, int]],
+    roadside: Roadside = NO_ROADSIDE,
 ) -> Catalogue:
     """Index what was read from the tables. `parents`: (unit, its parent) as valid now."""
     table = np.zeros((len(gates), DIRECTION_CODES), np.int16)
@@ -89,6 +170,7 @@ def build(
         gate_ids=np.array([gate.id for gate in gates], np.int32),
         directions=table,
         below=_below(parents),
+        roadside=roadside,
     )
 
 

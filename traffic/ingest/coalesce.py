@@ -6,13 +6,13 @@ Each append waits for Redis's disk, so a flush of one record costs as much as on
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
 from traffic.errors import BusClosed, BusFull, ServiceError, TrafficError
-from traffic.readings import DeviceEvent, EntryKind, PassageBatch, Reject
+from traffic.readings import Batch, DeviceEvent, EntryKind, PassageBatch, Reject
 
 WAITING_ROWS_MAX = 100_000  # rows and refusals that wait for a flush; beyond it the sender must try again later
 REJECTS_BYTES_MAX = 256 * 1024  # of refused records in one entry
@@ -21,7 +21,7 @@ REJECTS_BYTES_MAX = 256 * 1024  # of refused records in one entry
 class Writer(Protocol):
     """What of the bus a door uses (stream.BusWriter)."""
 
-    async def append_passages(self, batch: PassageBatch) -> np.ndarray: ...
+    async def append(self, kind: EntryKind, batch: Batch) -> np.ndarray: ...
 
     async def append_small(self, kind: EntryKind, items: list, routing: int) -> None: ...
 
@@ -38,7 +38,8 @@ class Taken:
 
 @dataclass(slots=True, kw_only=True)
 class _Waiting:
-    batch: PassageBatch
+    kind: EntryKind
+    batch: Batch
     rejects: list[Reject]
     events: list[DeviceEvent]
     done: asyncio.Future
@@ -49,6 +50,7 @@ class _Waiting:
 
 
 EMPTY = PassageBatch.concat([])
+Flushed = tuple[np.ndarray, TrafficError | None]
 
 
 class Coalescer:
@@ -62,12 +64,16 @@ class Coalescer:
 
     async def put(
         self,
-        batch: PassageBatch = EMPTY,
+        batch: Batch = EMPTY,
         *,
+        kind: EntryKind = EntryKind.PASSAGES,
         rejects: Sequence[Reject] = (),
         events: Sequence[DeviceEvent] = (),
     ) -> Taken:
-        """Wait until all is on the bus's disk or refused; raises nothing but cancellation: read `error`."""
+        """Wait until all is on the bus's disk or refused; raises nothing but cancellation: read `error`.
+
+        `batch` holds records of one `kind`: passages, positions, detector reports, or what is at the roadside.
+        """
         weight = len(batch) + len(rejects) + len(events)
         if not weight:
             return Taken(rows=np.zeros(0, bool))
@@ -75,7 +81,8 @@ class Coalescer:
             error = BusFull("too many records wait for the bus; send again later")
             return Taken(rows=np.zeros(len(batch), bool), rejects=not rejects, events=not events, error=error)
         done = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(batch=batch, rejects=list(rejects), events=list(events), done=done))
+        waiting = _Waiting(kind=kind, batch=batch, rejects=list(rejects), events=list(events), done=done)
+        self._waiting.append(waiting)
         self._weight += weight
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush_all())
@@ -95,34 +102,42 @@ class Coalescer:
         for waiting in group:  # what holds if the flush does not come to its end
             waiting.taken.rejects, waiting.taken.events = not waiting.rejects, not waiting.events
             waiting.taken.error = ServiceError("the door stopped before the records were on the bus")
-        rows, rejects, events = await asyncio.gather(
-            self._flush_rows([waiting.batch for waiting in group]),
+        kinds: dict[EntryKind, list[_Waiting]] = {}
+        for waiting in group:
+            kinds.setdefault(waiting.kind, []).append(waiting)
+        rejects, events, *_ = await asyncio.gather(
             self._flush_rejects([reject for waiting in group for reject in waiting.rejects]),
             self._flush_events([event for waiting in group for event in waiting.events]),
+            *(self._flush_kind(kind, alike) for kind, alike in kinds.items()),
         )
+        for waiting in group:
+            waiting.taken.rejects = not waiting.rejects or rejects is None
+            waiting.taken.events = not waiting.events or events is None
+            if waiting.taken.error is None and not waiting.taken.rejects:
+                waiting.taken.error = rejects
+            elif waiting.taken.error is None and not waiting.taken.events:
+                waiting.taken.error = events
+
+    async def _flush_kind(self, kind: EntryKind, group: list[_Waiting]) -> None:
+        """Append the records of all as one batch, and tell each what was taken of its own."""
+        taken, error = await self._flush_batch(kind, [waiting.batch for waiting in group])
         start = 0
         for waiting in group:
             end = start + len(waiting.batch)
-            waiting.taken.rows = rows[0][start:end]
+            waiting.taken.rows = taken[start:end]
             start = end
-            waiting.taken.rejects = not waiting.rejects or rejects is None
-            waiting.taken.events = not waiting.events or events is None
             waiting.taken.error = None
             if not waiting.taken.rows.all():
-                waiting.taken.error = rows[1] or BusFull("the bus is full; send again later")
-            elif not waiting.taken.rejects:
-                waiting.taken.error = rejects
-            elif not waiting.taken.events:
-                waiting.taken.error = events
+                waiting.taken.error = error or BusFull("the bus is full; send again later")
 
-    async def _flush_rows(self, batches: list[PassageBatch]) -> tuple[np.ndarray, TrafficError | None]:
-        whole = PassageBatch.concat([batch for batch in batches if len(batch)] or [EMPTY])
-        if not len(whole):
+    async def _flush_batch(self, kind: EntryKind, batches: list[Batch]) -> Flushed:
+        batches = [batch for batch in batches if len(batch)]
+        if not batches:
             return np.zeros(0, bool), None
         try:
-            return await self._writer.append_passages(whole), None
+            return await self._writer.append(kind, _together(batches)), None
         except (BusFull, BusClosed, ServiceError) as error:
-            return np.zeros(len(whole), bool), error
+            return np.zeros(sum(map(len, batches)), bool), error
 
     async def _flush_rejects(self, rejects: list[Reject]) -> TrafficError | None:
         for chunk in _chunks(rejects):
@@ -147,6 +162,15 @@ class Coalescer:
         except (BusFull, BusClosed, ServiceError) as error:
             return error
         return None
+
+
+def _together(batches: list[Any]) -> Batch:
+    """One batch of several of the same kind."""
+    if isinstance(batches[0], PassageBatch):
+        return PassageBatch.concat(batches)
+    if isinstance(batches[0], np.ndarray):
+        return np.concatenate(batches)
+    return [item for items in batches for item in items]
 
 
 def _chunks(rejects: list[Reject]) -> list[list[Reject]]:

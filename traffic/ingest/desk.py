@@ -3,25 +3,31 @@
 The codecs judge, the bus keeps; here the two meet. Nothing is acknowledged before the bus has it on disk.
 """
 
+import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from fastapi import Request
 
 from traffic.errors import BusFull, ServiceError, TrafficError
-from traffic.ingest import digest, gat1400, native
-from traffic.ingest.bodies import Refusal
+from traffic.ingest import digest, gat1400
+from traffic.ingest.bodies import Records, Refusal
 from traffic.ingest.catalogue import Catalogue, Device
+from traffic.ingest.checks import Checked
 from traffic.ingest.coalesce import Coalescer
 from traffic.ingest.devices import Registry, Sessions, SignsOfLife
 from traffic.ingest.figures import Figures
 from traffic.ingest.plate_column import PlateReader
-from traffic.ingest.validate import Bench, Checked
+from traffic.ingest.subjects import Subject
+from traffic.ingest.validate import Bench
 from traffic.readings import DeviceEvent, Door, Reject
 from traffic.secrets import SecretUnreadable, decrypt, derived_key, ha1, key_hash
 from traffic.settings import Settings
+
+ONE_BY_ONE_MAX = 200  # records judged one by one while all other senders wait; more go to a thread
 
 log = structlog.get_logger(__name__)
 
@@ -178,12 +184,20 @@ class Desk:
         return [DeviceEvent(at=self.clock.now_us(), device_id=device.id, state=state, peer=peer)]
 
     # ------------------------------------------------------------ records
-    async def take_native(self, body: bytes, device: Device, peer: str, *, lines: bool) -> Outcome:
+    async def take(self, subject: Subject, body: bytes, device: Device, peer: str, *, lines: bool) -> Outcome:
         """Judge and keep the records of a native request; raises BodyRefused."""
+        return await self.take_records(subject, subject.read(body, lines=lines), device, peer)
+
+    async def take_records(
+        self, subject: Subject, read: Records, device: Device, peer: str, *, door: Door | None = None
+    ) -> Outcome:
+        """Judge and keep records that were read; `door`: another way in than the subject's own."""
         received_us = self.clock.now_us()
-        read = native.read_ndjson(body) if lines else native.read_json(body)
-        checked = native.check(read, device=device, bench=self._bench(Door.NATIVE), received_us=received_us)
-        return await self._keep(checked, device, Door.NATIVE, received_us, peer)
+        bench = self._bench(door or subject.door)
+        judge = partial(subject.check, read, device=device, bench=bench, received_us=received_us)
+        apart = subject.one_by_one and len(read.records) > ONE_BY_ONE_MAX
+        checked = await asyncio.to_thread(judge) if apart else judge()
+        return await self._keep(checked, device, bench.door, received_us, peer)
 
     async def take_motor_vehicles(self, body: bytes, device: Device, peer: str) -> tuple[Outcome, list[str]]:
         """Judge and keep the records of a GA/T 1400 request, with each record's id; raises BodyRefused."""
@@ -213,7 +227,7 @@ class Desk:
             if refusal.keep
         ]
         events = self._sign(device, "alive", peer)
-        taken = await self._coalescer.put(checked.batch, rejects=rejects, events=events)
+        taken = await self._coalescer.put(checked.batch, kind=checked.kind, rejects=rejects, events=events)
         if not taken.events:
             self._signs.forget(device.id)
         not_taken = checked.index[~taken.rows].tolist()

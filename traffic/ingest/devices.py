@@ -1,9 +1,7 @@
-"""Who may send: the catalogue kept fresh from the database, and the registrations of GA/T 1400 devices in Redis."""
+"""Who may send: the catalogue kept fresh, and the registrations of GA/T 1400 devices in Redis."""
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import psycopg
 import redis
@@ -11,13 +9,13 @@ import redis.asyncio
 import structlog
 
 from traffic.clock import Clock, monotonic_s
-from traffic.database import WRITER, as_role, queries
+from traffic.database import WRITER, as_role
 from traffic.errors import ServiceError
 from traffic.health import BEAT_S, Heartbeat
-from traffic.ingest.catalogue import Catalogue, Device, Gate, build
+from traffic.ingest.catalogue import Catalogue
 from traffic.ingest.digest import NONCE_S
+from traffic.ingest.load import SQL, load_catalogue_async
 
-SQL = queries("traffic.ingest")
 POLL_S = BEAT_S
 RELOAD_S = 60.0  # units come and go by time alone, without a change of version
 REGISTRATION_S = 180  # three keepalives of 60 s missed
@@ -26,54 +24,6 @@ SIGN_OF_LIFE_S = 15.0  # at most one such event of a device on the bus
 _CONNECT_S = 5
 
 log = structlog.get_logger(__name__)
-
-
-# ---------------------------------------------------------------- catalogue
-def _catalogue(versions: list, devices: list, gates: list, parents: list) -> Catalogue:
-    return build(
-        versions=dict(versions),
-        devices=[
-            Device(
-                id=row[0], code=row[1], unit_id=row[2], kind=row[3], secret=bytes(row[4]),
-                time_zone=_known_zone(row[5], row[1]), enabled=row[6],
-            )
-            for row in devices
-        ],
-        gates=[Gate(id=row[0], code=row[1], bearing_deg=row[2], unit_id=row[3]) for row in gates],
-        parents=parents,
-    )  # fmt: skip
-
-
-def _known_zone(name: str, device: str) -> str:
-    try:
-        return ZoneInfo(name).key
-    except (KeyError, OSError, ValueError) as error:  # a wrong setting of one device must not close the door for all
-        log.warning("device has an unknown time zone, Asia/Shanghai is taken", device=device, zone=name, why=str(error))
-        return "Asia/Shanghai"
-
-
-def load_catalogue(connection: psycopg.Connection, *, now: datetime, secrets: bool = False) -> Catalogue:
-    """Read the catalogue in the caller's transaction; without secrets the API's role may do it."""
-    devices = SQL["devices" if secrets else "devices_without_secrets"]
-    return _catalogue(
-        connection.execute(SQL["versions"]).fetchall(),
-        connection.execute(devices).fetchall(),
-        connection.execute(SQL["gates"]).fetchall(),
-        connection.execute(SQL["parents"], {"at": now}).fetchall(),
-    )
-
-
-async def load_catalogue_async(
-    connection: psycopg.AsyncConnection, *, now: datetime, secrets: bool = False
-) -> Catalogue:
-    """As `load_catalogue`, on an asynchronous connection."""
-    devices = SQL["devices" if secrets else "devices_without_secrets"]
-    return _catalogue(
-        await (await connection.execute(SQL["versions"])).fetchall(),
-        await (await connection.execute(devices)).fetchall(),
-        await (await connection.execute(SQL["gates"])).fetchall(),
-        await (await connection.execute(SQL["parents"], {"at": now})).fetchall(),
-    )
 
 
 class Registry:
@@ -114,7 +64,9 @@ class Registry:
         if stale or monotonic_s() - self._loaded_s > RELOAD_S:
             async with connection.transaction():  # one snapshot: the versions belong to what was read
                 await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                self.catalogue = await load_catalogue_async(connection, now=self._clock.now(), secrets=True)
+                self.catalogue = await load_catalogue_async(
+                    connection, now=self._clock.now(), secrets=True, roads=True, before=self.catalogue
+                )
             self._loaded_s = monotonic_s()
         await self._heartbeat.beat(connection, self._figures)
 

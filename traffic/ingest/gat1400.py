@@ -17,6 +17,7 @@ from traffic.clock import SHANGHAI
 from traffic.errors import Reason
 from traffic.ingest.bodies import UNREADABLE_JSON, BodyRefused, Records, read_array, read_each, salvage_array
 from traffic.ingest.catalogue import Device
+from traffic.ingest.checks import Checked
 from traffic.ingest.local_time import parse_local
 from traffic.ingest.validate import (
     CODE_MAX,
@@ -24,11 +25,11 @@ from traffic.ingest.validate import (
     NOT_A_NUMBER,
     NOT_IN_RANGE,
     Bench,
-    Checked,
     Columns,
     validate,
 )
 from traffic.limits import TEXT_CHARS_MAX
+from traffic.readings import PassageBatch
 
 Text = Annotated[str, Meta(max_length=TEXT_CHARS_MAX)] | int | None
 Number = Annotated[str, Meta(max_length=TEXT_CHARS_MAX)] | int | float | None
@@ -173,7 +174,7 @@ def ids_of(read: Records[MotorVehicle]) -> list[str]:
     return [id_of(read, place) if found is None else found for place, found in enumerate(ids)]
 
 
-def check(read: Records[MotorVehicle], *, device: Device, bench: Bench, received_us: int) -> Checked:
+def check(read: Records[MotorVehicle], *, device: Device, bench: Bench, received_us: int) -> Checked[PassageBatch]:
     """Judge what was read; times without zone are the device's local time."""
     columns = _columns(read.records, ZoneInfo(device.time_zone))
     return validate(columns, read, device=device, bench=bench, received_us=received_us)

@@ -7,23 +7,21 @@ from typing import Annotated
 import msgspec
 import numpy as np
 from msgspec import Meta
-from msgspec.structs import astuple
 
 from traffic.errors import Reason
-from traffic.ingest.bodies import BODY_KEPT_BYTES, Records, read_array, read_each, read_lines
-from traffic.ingest.catalogue import Catalogue, Device
-from traffic.ingest.plate_column import PlateReader
+from traffic.ingest.bodies import Records, read_array, read_lines
+from traffic.ingest.catalogue import Device
+from traffic.ingest.checks import Checked, columns_of, times_us
 from traffic.ingest.validate import (
     CODE_MAX,
     IMAGES_MAX,
     NOT_IN_RANGE,
     Bench,
-    Checked,
     Columns,
     validate,
 )
 from traffic.limits import TEXT_CHARS_MAX
-from traffic.readings import Door, PassageBatch, Reject
+from traffic.readings import PassageBatch
 
 Text = Annotated[str, Meta(max_length=TEXT_CHARS_MAX)]
 Code = Annotated[int, Meta(ge=0, le=CODE_MAX)]
@@ -48,6 +46,10 @@ class NativeRecord(msgspec.Struct, frozen=True, gc=False):
     images: Annotated[list[Text], Meta(max_length=IMAGES_MAX)] | None = None
 
 
+EXAMPLE = {
+    "id": "1", "checkpoint": "22010000001210000001", "observed_at": "2026-11-24T08:00:30.250+08:00",
+    "plate": "吉A12345", "plate_class": 2, "direction": 1, "lane": 1, "speed_kmh": 96.5,
+}  # fmt: skip
 _ONE = msgspec.json.Decoder(NativeRecord)
 _ALL = msgspec.json.Decoder(list[NativeRecord])
 
@@ -80,23 +82,19 @@ def read_ndjson(body: bytes) -> Records[NativeRecord]:
     return read_lines(body, _ONE.decode)
 
 
-def check(read: Records[NativeRecord], *, device: Device, bench: Bench, received_us: int) -> Checked:
+def check(read: Records[NativeRecord], *, device: Device, bench: Bench, received_us: int) -> Checked[PassageBatch]:
     """Judge what was read."""
     return validate(_columns(read.records), read, device=device, bench=bench, received_us=received_us)
 
 
 def _columns(records: list[NativeRecord]) -> Columns:
-    fields = NativeRecord.__struct_fields__
-    values = zip(*map(astuple, records), strict=True) if records else ((),) * len(fields)
-    column = dict(zip(fields, values, strict=True))
-    # A double holds microseconds of this century exactly to a quarter, so that rounding finds the right one.
-    seconds = np.fromiter(map(datetime.timestamp, column["observed_at"]), np.float64, len(records))
+    column = columns_of(NativeRecord, records)
     classes = np.fromiter(map(_VEHICLE_CLASSES.__getitem__, column["vehicle_class"]), np.int64, len(records))
     return Columns(
         names=NAMES,
         ids=[text or "" for text in column["id"]],
         gates=list(column["checkpoint"]),
-        observed_us=np.rint(seconds * 1e6).astype(np.int64),
+        observed_us=times_us(column["observed_at"]),
         plates=list(column["plate"]),
         codes={
             "plate_class": _codes(column["plate_class"]),
@@ -115,26 +113,6 @@ def _columns(records: list[NativeRecord]) -> Columns:
 def _codes(values: Sequence[int | None]) -> np.ndarray:
     """A column of small numbers; not known is 0."""
     return np.fromiter([value or 0 for value in values], np.int64, len(values))
-
-
-def revalidate(record_json: bytes, device: Device, catalogue: Catalogue, received_us: int) -> PassageBatch | Reject:
-    """Judge one corrected record as if `device` had sent it now: a batch of one row for the bus, or why not."""
-    bench = Bench(catalogue=catalogue, plates=PlateReader(), door=Door.NATIVE)
-    checked = check(read_each([record_json], _ONE.decode), device=device, bench=bench, received_us=received_us)
-    if not checked.refusals:
-        return checked.batch
-    refusal = checked.refusals[0]
-    return Reject(
-        received_at=received_us,
-        door=Door.NATIVE,
-        device_id=device.id,
-        unit_id=device.unit_id,
-        position=0,
-        field=refusal.field,
-        reason=refusal.reason,
-        detail=refusal.detail,
-        body=record_json[:BODY_KEPT_BYTES],
-    )
 
 
 def answer(*, accepted: int, rejected: list[tuple[int, str, Reason, str]], not_taken: list[int], message: str) -> bytes:

@@ -1,4 +1,4 @@
--- Statements of the doors: what they must know of senders and checkpoints.
+-- Statements of the doors: what they must know of senders, checkpoints and the roads.
 
 -- name: versions
 -- Grow with each change of what the catalogue is made from.
@@ -19,3 +19,28 @@ SELECT id, code, bearing_deg, unit_id FROM checkpoint ORDER BY id;
 -- name: parents
 -- The unit tree as it is now.
 SELECT unit_id, parent_id FROM unit_parent WHERE valid_from <= %(at)s AND valid_to > %(at)s;
+
+-- name: detectors
+-- Detectors with their owners.
+SELECT id, code, unit_id, lanes FROM detector ORDER BY id;
+
+-- name: crews
+-- Crews with their units.
+SELECT id, code, unit_id FROM crew ORDER BY id;
+
+-- name: objects
+-- Codes that are taken at the roadside: a camera list may not name another thing's.
+SELECT code, kind, unit_id FROM roadside_object;
+
+-- name: roads
+-- Roads by code.
+SELECT code, id FROM road;
+
+-- name: links
+-- Links with their lines, to find places.
+SELECT id, road_id, direction, from_stake_m, to_stake_m, length_m, lanes, limit_kmh, unit_id, geometry, piece
+FROM link ORDER BY id;
+
+-- name: chainage
+-- Where the stakes of a road jump.
+SELECT road_id, piece, from_stake_m, to_stake_m, from_m FROM chainage ORDER BY road_id, piece;

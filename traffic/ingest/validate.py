@@ -3,7 +3,7 @@
 A batch is checked whole, column by column; only records that fail are looked at one by one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import repeat
@@ -11,17 +11,17 @@ from itertools import repeat
 import numpy as np
 
 from traffic.errors import Reason
-from traffic.ingest.bodies import BODY_KEPT_BYTES, Records, Refusal
+from traffic.ingest.bodies import Records
 from traffic.ingest.catalogue import DIRECTION_CODES, Catalogue, Device
+from traffic.ingest.checks import Check, Checked, Why, judge_rows, time_checks
 from traffic.ingest.plate_column import PlateColumn, PlateReader
-from traffic.limits import EVENT_AGE_MAX_S, EVENT_AHEAD_MAX_S, TEXT_CHARS_MAX
+from traffic.limits import TEXT_CHARS_MAX
 from traffic.readings import HAS_EXTRA, PASSAGE, Door, Extra, PassageBatch, place_hash
 
 SPEED_KMH_MAX = 400.0
 LENGTH_M_MAX = 60.0
 CODE_MAX = 99
 IMAGES_MAX = 10
-NO_TIME = np.iinfo(np.int64).min  # in `observed_us`: the text is no time
 NOT_A_NUMBER, NOT_IN_RANGE = -1, -2  # in a code column
 VEHICLE_CLASS_MAX = 26 * 100 + CODE_MAX
 
@@ -45,16 +45,6 @@ class Columns:
     compass: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
-class Checked:
-    """`batch` row i is the record at place `index[i]` of the request; with the refusals that is all `count` of them."""
-
-    batch: PassageBatch
-    index: np.ndarray
-    refusals: list[Refusal]
-    count: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """What one door judges with: who is known, the memory of plates, and which door it is."""
@@ -64,40 +54,20 @@ class Bench:
     door: Door
 
 
-Check = tuple[str, np.ndarray, Callable[[int], tuple[Reason, str]]]
-
-
-def validate(columns: Columns, read: Records, *, device: Device, bench: Bench, received_us: int) -> Checked:
+def validate(
+    columns: Columns, read: Records, *, device: Device, bench: Bench, received_us: int
+) -> Checked[PassageBatch]:
     """Judge all records of a request; `read` gives their places and bytes."""
     allowed = bench.catalogue.rows_for(device)
     gates = np.fromiter(map(allowed.get, columns.gates, repeat(-1)), np.int64, len(columns.gates))
     plates = bench.plates.read(columns.plates)
-    good = np.ones(len(gates), bool)
     checks = list(_checks(columns, gates, plates, bench.catalogue, received_us))
-    for _, wrong, _ in checks:
-        good &= ~wrong
-    refusals = read.refusals
-    if not good.all():
-        refusals = sorted(refusals + _refuse(columns, read, checks, good), key=lambda refusal: refusal.index)
+    good, refusals = judge_rows(checks, read, name_of=lambda name: columns.names.get(name, name))
     batch = _rows(columns, gates, plates, device, bench, received_us)
     index = np.array(read.index, np.int64)
     if not good.all():
         batch, index = batch.take(good), index[good]
     return Checked(batch=batch, index=index, refusals=refusals, count=read.count)
-
-
-def _refuse(columns: Columns, read: Records, checks: list[Check], good: np.ndarray) -> list[Refusal]:
-    refusals = []
-    for row in np.flatnonzero(~good).tolist():
-        name, reason, detail = next(
-            (name, *why(row)) for name, wrong, why in checks if wrong[row]
-        )  # the first fault is the one to mend first
-        place = read.index[row]
-        body = bytes(read.raw_at(place)[:BODY_KEPT_BYTES])
-        refusals.append(
-            Refusal(index=place, field=columns.names.get(name, name), reason=reason, detail=detail, body=body)
-        )
-    return refusals
 
 
 def _checks(
@@ -114,13 +84,7 @@ def _checks(
         return Reason.UNKNOWN_CHECKPOINT, f"no checkpoint has the code {code[:40]}"
 
     yield "checkpoint", gates < 0, about_gate
-    times = columns.observed_us
-    yield "observed_at", times == NO_TIME, lambda row: (Reason.TIME_UNREADABLE, "the text is missing or no time")
-    ahead = times > received_us + EVENT_AHEAD_MAX_S * 1_000_000
-    yield "observed_at", ahead, lambda row: (Reason.TIME_IN_FUTURE, f"more than {EVENT_AHEAD_MAX_S} s ahead of here")
-    old = times < received_us - EVENT_AGE_MAX_S * 1_000_000
-    days = EVENT_AGE_MAX_S // 86_400
-    yield "observed_at", old, lambda row: (Reason.TIME_TOO_OLD, f"more than {days} days ago")
+    yield from time_checks(columns.observed_us, received_us)
     if plates.faults:
         wrong = np.zeros(len(gates), bool)
         wrong[list(plates.faults)] = True
@@ -152,7 +116,7 @@ def _top(name: str, compass: bool) -> int:
     return VEHICLE_CLASS_MAX if name == "vehicle_class" else CODE_MAX
 
 
-def _about_code(values: np.ndarray, top: int) -> Callable[[int], tuple[Reason, str]]:
+def _about_code(values: np.ndarray, top: int) -> Why:
     def why(row: int) -> tuple[Reason, str]:
         reason = Reason.WRONG_TYPE if values[row] == NOT_A_NUMBER else Reason.OUT_OF_RANGE
         return reason, f"must be a number from 0 to {top}"
@@ -160,7 +124,7 @@ def _about_code(values: np.ndarray, top: int) -> Callable[[int], tuple[Reason, s
     return why
 
 
-def _about_float(values: np.ndarray, limit: float) -> Callable[[int], tuple[Reason, str]]:
+def _about_float(values: np.ndarray, limit: float) -> Why:
     def why(row: int) -> tuple[Reason, str]:
         reason = Reason.WRONG_TYPE if values[row] == -np.inf else Reason.OUT_OF_RANGE
         return reason, f"must be a number from 0 to {limit:g}"

@@ -1,0 +1,105 @@
+"""The catalogue out of the database: whole, or only what may have changed since the one before."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+import structlog
+
+from traffic.database import queries
+from traffic.ingest.catalogue import NO_ROADSIDE, Catalogue, Device, Gate, Object, Roadside, Thing, Things, build
+from traffic.ingest.places import Roads
+from traffic.network import Chainage, Link
+
+SQL = queries("traffic.ingest")
+_ROADS = ("roads", "links", "chainage")  # large: read again only when the network's version has grown
+_ROADSIDE = ("detectors", "crews", "objects")
+Rows = Mapping[str, Sequence[Any]]
+
+log = structlog.get_logger(__name__)
+
+
+def load_catalogue(connection: psycopg.Connection, *, now: datetime, secrets: bool = False) -> Catalogue:
+    """Read the catalogue in the caller's transaction, without the roads."""
+    rows = {name: connection.execute(SQL[name], {"at": now}).fetchall() for name in _small(secrets)}
+    return _catalogue(rows, NO_ROADSIDE)
+
+
+async def load_catalogue_async(
+    connection: psycopg.AsyncConnection,
+    *,
+    now: datetime,
+    secrets: bool = False,
+    roads: bool = False,
+    before: Catalogue | None = None,
+) -> Catalogue:
+    """As `load_catalogue`; without secrets the API's role may do it. `before`: its roads stay while none changed."""
+    rows: dict[str, Sequence[Any]] = {name: await _fetch(connection, name, now) for name in _small(secrets)}
+    if not roads:
+        return _catalogue(rows, NO_ROADSIDE)
+    rows |= {name: await _fetch(connection, name, now) for name in _ROADSIDE}
+    if before is not None and before.versions.get("network") == dict(rows["versions"]).get("network"):
+        return _catalogue(rows, _roadside(rows, before.roadside.roads))
+    rows |= {name: await _fetch(connection, name, now) for name in _ROADS}
+    known = await asyncio.to_thread(_roads, rows)  # the index of a large network takes a while
+    return _catalogue(rows, _roadside(rows, known))
+
+
+async def _fetch(connection: psycopg.AsyncConnection, name: str, now: datetime) -> Sequence[Any]:
+    return await (await connection.execute(SQL[name], {"at": now})).fetchall()
+
+
+def _small(secrets: bool) -> tuple[str, ...]:
+    return ("versions", "devices" if secrets else "devices_without_secrets", "gates", "parents")
+
+
+def _catalogue(rows: Rows, roadside: Roadside) -> Catalogue:
+    devices = rows["devices"] if "devices" in rows else rows["devices_without_secrets"]
+    return build(
+        versions=dict(rows["versions"]),
+        devices=[
+            Device(
+                id=row[0], code=row[1], unit_id=row[2], kind=row[3], secret=bytes(row[4]),
+                time_zone=_known_zone(row[5], row[1]), enabled=row[6],
+            )
+            for row in devices
+        ],
+        gates=[Gate(id=row[0], code=row[1], bearing_deg=row[2], unit_id=row[3]) for row in rows["gates"]],
+        parents=list(rows["parents"]),
+        roadside=roadside,
+    )  # fmt: skip
+
+
+def _roadside(rows: Rows, roads: Roads) -> Roadside:
+    return Roadside(
+        detectors=Things.of(Thing(id=r[0], code=r[1], unit_id=r[2], lanes=r[3]) for r in rows["detectors"]),
+        crews=Things.of(Thing(id=r[0], code=r[1], unit_id=r[2]) for r in rows["crews"]),
+        objects={row[0]: Object(code=row[0], kind=row[1], unit_id=row[2]) for row in rows["objects"]},
+        roads=roads,
+    )
+
+
+def _roads(rows: Rows) -> Roads:
+    links = [
+        Link(
+            id=row[0], road_id=row[1], direction=row[2], from_stake_m=row[3], to_stake_m=row[4], length_m=row[5],
+            lanes=row[6], limit_kmh=row[7], unit_id=row[8], geometry=tuple(map(tuple, row[9])), piece=row[10],
+        )
+        for row in rows["links"]
+    ]  # fmt: skip
+    chainages = [
+        Chainage(road_id=row[0], piece=row[1], from_stake_m=row[2], to_stake_m=row[3], from_m=row[4])
+        for row in rows["chainage"]
+    ]
+    return Roads(dict(rows["roads"]), links, chainages)
+
+
+def _known_zone(name: str, device: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (KeyError, OSError, ValueError) as error:  # a wrong setting of one device must not close the door for all
+        log.warning("device has an unknown time zone, Asia/Shanghai is taken", device=device, zone=name, why=str(error))
+        return "Asia/Shanghai"
