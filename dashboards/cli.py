@@ -147,6 +147,41 @@ def chaos(
     trial.run(minutes=minutes, seed=seed, progress=_tell)
 
 
+@app.command()
+def replay(  # noqa: PLR0913 - a command line's options
+    begin: Annotated[str, typer.Option("--from", help="first moment, with offset: 2026-11-24T08:00:00+08:00")],
+    end: Annotated[str, typer.Option("--to", help="moment after the last")],
+    speed: Annotated[float, typer.Option(help="1 to 60 times as fast as it was")] = 1.0,
+    source: Annotated[str | None, typer.Option(help="URL of the database that holds it (else this instance's)")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="folder of the shadow (else within this instance's)")] = None,
+) -> None:
+    """Live through stored hours again, in a shadow of the instance; Ctrl-C stops it."""
+    from dashboards import shadow
+    from traffic.embedded import own_database_url
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    wish = shadow.Wish(
+        source=source or settings.database_url or own_database_url(settings),
+        begin=shadow.read_moment(begin, "--from"),
+        end=shadow.read_moment(end, "--to"),
+        speed=speed,
+    )
+    shadow.run(settings, wish, data_dir=data_dir)
+
+
+@app.command("replay-feed", hidden=True)
+def replay_feed() -> None:
+    """A part of a replay: hands stored records to the shadow."""
+    from dashboards import shadow
+    from traffic.log import configure
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    configure(settings.log_level, "feeder")
+    shadow.feed(settings)
+
+
 network = typer.Typer(no_args_is_help=True, help="The road network.")
 app.add_typer(network, name="network")
 

@@ -27,7 +27,8 @@ READY_S_MAX = 90.0
 CRASHES_AT_START_MAX = 3
 POLL_S = 0.1
 SERVICE_AGAIN_S = 5.0
-STOP_ORDER = ("doors", "twin", "worker", "api")
+SENDERS = ("twin", "feeder")  # they send to the others, which have to serve first
+STOP_ORDER = ("doors", *SENDERS, "worker", "monitor", "api")
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
@@ -40,10 +41,12 @@ class Supervisor:
         *,
         list_parts: Callable[[Settings], list[Part]] | None = None,
         build_web: Callable[[Progress], object] = setup.build_web,
+        prepare_tables: Callable[[Settings], Settings] | None = None,
     ) -> None:
         self.settings = settings
         self._list_parts = list_parts or parts
         self._build_web = build_web
+        self._prepare = prepare_tables or prepare
         self.called_off = False
         self.progress = Progress(say=self.say, called_off=lambda: self.called_off)
         self.children: list[Child] = []
@@ -100,7 +103,7 @@ class Supervisor:
                 "secret_key": checks.secret_key(settings),
             }
         )
-        prepare(self.settings)
+        self.settings = self._prepare(self.settings)
         progress.check()
         self._start_children(self._list_parts(self.settings))
         host = ANYWHERE.get(settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host)
@@ -113,12 +116,12 @@ class Supervisor:
         return self.settings.data_dir / "children.json"
 
     def _start_children(self, wanted: Sequence[Part]) -> None:
-        """Start all but the twin, wait until they serve, then the twin, which sends to the doors."""
+        """Start all that serve, wait until they do, then who sends to them."""
         environment = checks.environment(self.settings, os.environ)
         logs = self.settings.data_dir / "logs"
         logs.mkdir(exist_ok=True)
         for part in wanted:
-            if part.name == "twin":
+            if part.name in SENDERS:
                 self._wait_ready()
             log = logs / f"{part.name.replace(' ', '-')}.log"
             bound_file(log)
@@ -198,8 +201,8 @@ def _signals() -> tuple[signal.Signals, ...]:
     return (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def prepare(settings: Settings) -> None:
-    """Bring schema and province up to date; raises ServiceError with one sentence."""
+def prepare(settings: Settings) -> Settings:
+    """Bring schema and province up to date; returns what the parts run with. Raises ServiceError with one sentence."""
     from traffic import province
 
     try:
@@ -208,6 +211,7 @@ def prepare(settings: Settings) -> None:
     except psycopg.Error as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ServiceError(f"the database could not be prepared: {reason}") from error
+    return settings
 
 
 def parts(settings: Settings) -> list[Part]:

@@ -173,6 +173,14 @@ class Embedded:
         fresh.rename(data)
 
 
+def own_database_url(settings: Settings) -> str:
+    """The database of an instance that runs with its embedded services; raises ServiceError where none runs."""
+    run = (settings.data_dir.resolve() / "run").resolve()
+    if not run.is_dir():
+        raise ServiceError(f"no instance runs in {settings.data_dir}: start it, or say which database (--source URL)")
+    return socket_url(run, PG_PORT, DATABASE, OWNER)
+
+
 def make_data_dir(folder: Path) -> None:
     """Create the instance's folder, enterable by the services' account; raises ServiceError when it cannot be used."""
     try:

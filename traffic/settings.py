@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=2, ge=1, le=64)
     bus_bytes_max: int = Field(default=256 * 1024 * 1024, ge=1024)
     demo: bool = True  # model province, demonstration people, twin
+    purpose: Literal["live", "replay", "drill"] = "live"  # screens of anything but the live picture say so
     clock_rate: float = Field(default=1.0, gt=0, le=1000)
     clock_offset_s: float = 0.0
     clock_origin_us: int = Field(default=0, validate_default=True)
