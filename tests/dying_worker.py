@@ -11,7 +11,7 @@ from traffic.settings import load_settings
 # step -> (where it stands, its name); the first call with records in it is the last thing that this process does
 STEPS: dict[str, tuple[object, str]] = {
     "read": (pipeline, "collect"),
-    "judged": (pipeline, "judge_batch"),
+    "judged": (pipeline, "judge"),
     "offset moved": (commit, "advance"),
     "records copied": (store, "copy_passages"),
     "rolled up": (commit, "_roll_up"),

@@ -21,6 +21,7 @@ from traffic.readings import PASSAGE, PassageBatch
 from traffic.road_readings import vehicle_groups
 from traffic.rulebook import Book
 from traffic.store import SQL, when
+from traffic.vehicles import travel_time
 
 BUCKET_US = 10_000_000  # flow goes to the screens by 10 s of event time
 FLOW_AGE_MAX_US = 600_000_000  # older passages are in the roll-ups, and of no use to a live picture
@@ -37,6 +38,7 @@ class Judged:
     partition_of_candidate: list[int] = field(default_factory=list)
     second_sources: np.ndarray = field(default_factory=lambda: np.empty(0, PASSAGE))
     changed: np.ndarray = field(default_factory=lambda: np.empty(0, PASSAGE))  # known records with other content
+    travels: np.ndarray = field(default_factory=travel_time.nothing)
     duplicates: int = 0
 
 
@@ -70,6 +72,7 @@ def commit(
             _log_batches(connection, book, work)
         if len(judged.second_sources):
             store.add_sources(connection, judged.second_sources)
+        store.write_travel_times(connection, judged.travels, slot=min(held))
         _amend(connection, judged.changed, slot=min(held), now_us=now_us)
         if work.rejects:
             store.write_rejects(connection, work.rejects, book.above_unit, book.top_unit)

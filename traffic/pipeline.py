@@ -37,7 +37,7 @@ from traffic.restore import STATE_AGE_US, logicals_of, restore
 from traffic.rulebook import Book, load_book
 from traffic.settings import Settings
 from traffic.store import SQL, when
-from traffic.vehicles import judge_batch
+from traffic.vehicles import Verdict, judge, travel_time
 from traffic.vehicles.known import KnownRecords, content_hash
 from traffic.vehicles.state import FORMAT, VehicleState
 
@@ -263,7 +263,7 @@ class Worker(PartitionKeeper):
         if bisect:
             self._judge_bisected(work, judged, rows)
         else:
-            self._add_candidates(judged, judge_batch(self.state, self.book.rules, rows))
+            self._add_verdict(judged, judge(self.state, self.book.rules, rows))
 
     def _judge_bisected(self, work: Work, judged: Judged, rows: np.ndarray) -> None:
         """Find the record that a rule fails on: it is stored, the rules are skipped for it, and quarantine says why."""
@@ -271,7 +271,7 @@ class Worker(PartitionKeeper):
         if not len(rows):
             return
         try:
-            self._add_candidates(judged, judge_batch(self.state, self.book.rules, rows))
+            self._add_verdict(judged, judge(self.state, self.book.rules, rows))
         except Exception:  # noqa: BLE001 - whatever a rule does wrong, the record and the trace are kept
             if len(rows) > 1:
                 self._judge_bisected(work, judged, rows[: len(rows) // 2])
@@ -292,6 +292,10 @@ class Worker(PartitionKeeper):
                     body=repr(row).encode(),
                 )
             )
+
+    def _add_verdict(self, judged: Judged, verdict: Verdict) -> None:
+        self._add_candidates(judged, verdict.candidates)
+        judged.travels = travel_time.together((judged.travels, verdict.travels))
 
     def _add_candidates(self, judged: Judged, candidates: list) -> None:
         if not candidates:

@@ -111,6 +111,25 @@ FROM unnest(%(minutes)b::bigint[], %(checkpoints)b::int[], %(directions)b::small
 ON CONFLICT (checkpoint, minute, direction, class, slot) DO UPDATE SET passages = checkpoint_minute.passages + excluded.passages,
     measured = checkpoint_minute.measured + excluded.measured, speed_sum = checkpoint_minute.speed_sum + excluded.speed_sum;
 
+-- name: travel_times
+-- Vehicles by section and 30 s in the slot of this writer, with the times of the first of them.
+INSERT INTO travel_time AS kept (bucket, section, slot, vehicles, seconds)
+SELECT timestamptz 'epoch' + t.bucket_us * interval '1 microsecond', t.section, %(slot)s, t.vehicles, t.seconds::real[]
+FROM unnest(%(sections)b::int[], %(buckets)b::bigint[], %(vehicles)b::int[], %(seconds)b::text[]) AS t(section, bucket_us, vehicles, seconds)
+ON CONFLICT (section, bucket, slot) DO UPDATE SET vehicles = kept.vehicles + excluded.vehicles,
+    seconds = CASE WHEN cardinality(kept.seconds) < %(samples_max)s
+                   THEN (kept.seconds || excluded.seconds)[1:%(samples_max)s] ELSE kept.seconds END;
+
+-- name: travel_time_back
+-- Late data took these back: each counts one less, and one sample of its time goes.
+INSERT INTO travel_time AS kept (bucket, section, slot, vehicles, seconds)
+VALUES (%(bucket)s, %(section)s, %(slot)s, -%(vehicles)s, '{}')
+ON CONFLICT (section, bucket, slot) DO UPDATE SET vehicles = kept.vehicles - %(vehicles)s,
+    seconds = ARRAY(SELECT one FROM (
+        SELECT k.one, k.place, row_number() OVER (PARTITION BY k.one ORDER BY k.place)
+                   <= (SELECT count(*) FROM unnest(%(seconds)s::real[]) AS gone(one) WHERE gone.one = k.one) AS goes
+        FROM unnest(kept.seconds) WITH ORDINALITY AS k(one, place)) AS sample WHERE NOT goes ORDER BY place);
+
 -- name: odd_plates
 INSERT INTO odd_plate (plate_key, plate) SELECT * FROM unnest(%(keys)s::bigint[], %(plates)s::text[])
 ON CONFLICT DO NOTHING;

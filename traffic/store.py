@@ -13,7 +13,9 @@ from traffic.audience import Audience
 from traffic.binary_copy import Columns
 from traffic.database import queries
 from traffic.findings import Finding, Observation
+from traffic.limits import TRAVEL_SAMPLES_MAX
 from traffic.readings import PASSAGE, PassageBatch, Reject
+from traffic.vehicles.travel_time import by_bucket
 
 SQL = queries("traffic")
 _OPAQUE = np.dtype(f"V{PASSAGE.itemsize}")  # a row for numpy to move whole
@@ -173,6 +175,38 @@ def copy_out(connection: psycopg.Connection, name: str, **literals: object) -> n
     statement = sql.SQL(SQL[name]).format(**{key: sql.Literal(value) for key, value in literals.items()})  # type: ignore[arg-type]
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         return unpack_passages(b"".join(bytes(part) for part in copy))
+
+
+def write_travel_times(connection: psycopg.Connection, facts: np.ndarray, *, slot: int) -> None:
+    """Add TRAVEL_FACTs to the writer's rows of table travel_time; those taken back leave count and samples.
+
+    The count is right over all slots together. A sample that another writer's row holds, or that came after the first
+    TRAVEL_SAMPLES_MAX, cannot be told from the others: it stays.
+    """
+    if not len(facts):
+        return
+    gained = by_bucket(facts[facts["sign"] > 0])
+    if gained:
+        sections, buckets, vehicles, seconds = zip(*gained, strict=True)
+        connection.execute(
+            SQL["travel_times"],
+            {
+                "slot": slot,
+                "samples_max": TRAVEL_SAMPLES_MAX,
+                "sections": list(sections),
+                "buckets": list(buckets),
+                "vehicles": list(vehicles),
+                "seconds": [_real_array(times) for times in seconds],
+            },
+        )
+    for section, bucket, vehicles, times in by_bucket(facts[facts["sign"] < 0]):  # seldom
+        back = {"slot": slot, "section": section, "bucket": when(bucket), "vehicles": vehicles, "seconds": times}
+        connection.execute(SQL["travel_time_back"], back)
+
+
+def _real_array(numbers: Sequence[float]) -> str:
+    """A real[] as PostgreSQL writes it."""
+    return f"{{{','.join(map(repr, numbers))}}}"
 
 
 def write_rejects(

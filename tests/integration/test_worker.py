@@ -35,6 +35,7 @@ from traffic.readings import (
 from traffic.settings import Settings
 from traffic.store import us_of
 from traffic.stream import meta_key, stream_key
+from traffic.vehicles import Verdict
 
 PARTITIONS = 4
 
@@ -783,15 +784,15 @@ def test_an_entry_that_cannot_be_unpacked_is_kept_whole_in_quarantine(bench: Ben
 def test_a_record_that_breaks_a_rule_is_stored_and_quarantined_and_the_others_are_judged(
     bench: Bench, world: World, monkeypatch: pytest.MonkeyPatch
 ):
-    judge = pipeline.judge_batch
+    judge = pipeline.judge
     poison = 66.25
 
-    def fragile(state: object, rules: object, rows: np.ndarray) -> list:
+    def fragile(state: object, rules: object, rows: np.ndarray) -> Verdict:
         if (rows["speed_kmh"] == poison).any():
             raise ZeroDivisionError("a rule that cannot bear this speed")
         return judge(state, rules, rows)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "judge_batch", fragile)
+    monkeypatch.setattr(pipeline, "judge", fragile)
     rows = traffic_of(world)
     rows[13]["speed_kmh"] = rows[77]["speed_kmh"] = poison
     with running(bench.worker()):

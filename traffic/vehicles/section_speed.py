@@ -12,6 +12,7 @@ import numpy as np
 
 from traffic.limits import SECTION_TRAVEL_MAX_S
 from traffic.network import Section
+from traffic.vehicles import travel_time
 from traffic.vehicles.state import Histories
 
 CLOCK_ERROR_S = 2.0  # two devices, each in step with its time server to a second
@@ -49,6 +50,14 @@ class Judgement:
     cause: np.void | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What fresh observations change: findings, and facts of travel time (travel_time.TRAVEL_FACT)."""
+
+    judgements: list[Judgement]
+    travels: np.ndarray
+
+
 class Sections:
     """The sections as columns, and which of them each checkpoint begins or ends."""
 
@@ -57,6 +66,7 @@ class Sections:
         self.rule = rule or SectionRule()
         self._from = np.array([s.from_checkpoint for s in self.sections], np.int64)
         self._to = np.array([s.to_checkpoint for s in self.sections], np.int64)
+        self._ids = np.array([s.id for s in self.sections], np.int64)
         self._travel_min_us, self._travel_max_us = self._bounds()
         checkpoints = np.concatenate([self._from, self._to])
         order = np.argsort(checkpoints, kind="stable")
@@ -88,13 +98,16 @@ class Sections:
         at = np.minimum(np.searchsorted(self._checkpoints, checkpoints), len(self._checkpoints) - 1)
         return self._checkpoints[at] == checkpoints
 
-    def judge(self, histories: Histories) -> list[Judgement]:
-        """What the fresh observations change, by vehicle, section and time of the exit."""
+    def judge(self, histories: Histories) -> Seen:
+        """What the fresh observations change; judgements by vehicle, section and time of the exit."""
         vehicle, section = self._touched(histories)
         judgements: list[Judgement] = []
+        travels: list[np.ndarray] = []
         for start in range(0, len(vehicle), _BLOCK):
-            judgements += self._judge_pairs(histories, vehicle[start : start + _BLOCK], section[start : start + _BLOCK])
-        return judgements
+            seen = self._judge_pairs(histories, vehicle[start : start + _BLOCK], section[start : start + _BLOCK])
+            judgements += seen.judgements
+            travels.append(seen.travels)
+        return Seen(judgements=judgements, travels=travel_time.together(travels))
 
     def _touched(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of vehicle (row) and section (number) that a fresh observation begins or ends, each once."""
@@ -110,7 +123,7 @@ class Sections:
         pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)]]
         return pairs // max(1, len(self.sections)), pairs % max(1, len(self.sections))
 
-    def _judge_pairs(self, histories: Histories, vehicle: np.ndarray, section: np.ndarray) -> list[Judgement]:
+    def _judge_pairs(self, histories: Histories, vehicle: np.ndarray, section: np.ndarray) -> Seen:
         seen, valid = histories.observations, histories.valid[vehicle]
         checkpoint = seen["checkpoint"][vehicle]
         is_entry = valid & (checkpoint == self._from[section, None])
@@ -119,8 +132,12 @@ class Sections:
         vehicle, section = vehicle[complete], section[complete]
         is_entry, is_exit = is_entry[complete], is_exit[complete]
         fresh, observed_at = histories.fresh[vehicle], seen["observed_at"][vehicle]
-        now = self._entry_of_exit(is_entry, is_exit, observed_at, section)
-        before = self._entry_of_exit(is_entry & ~fresh, is_exit & ~fresh, observed_at, section)
+        pairs_now = self._entry_of_exit(is_entry, is_exit)
+        pairs_before = self._entry_of_exit(is_entry & ~fresh, is_exit & ~fresh)
+        bounds_us = (self._travel_min_us[section], SECTION_TRAVEL_MAX_S * 1_000_000)
+        travels = travel_time.changes(pairs_before, pairs_now, observed_at, self._ids[section], bounds_us)
+        now = self._broken(pairs_now, observed_at, section)
+        before = self._broken(pairs_before, observed_at, section)
         said = []
         for pair, column in zip(*np.nonzero(now != before), strict=True):
             at, entry = vehicle[pair], now[pair, column]
@@ -135,7 +152,7 @@ class Sections:
                     cause=seen[at, cause] if cause is not None else None,
                 )
             )
-        return said
+        return Seen(judgements=said, travels=travels)
 
     @staticmethod
     def _cause(relevant: np.ndarray, column: int) -> int | None:
@@ -143,18 +160,20 @@ class Sections:
         earlier = np.flatnonzero(relevant[:column])
         return int(earlier[-1]) if len(earlier) else None
 
-    def _entry_of_exit(
-        self, is_entry: np.ndarray, is_exit: np.ndarray, observed_at: np.ndarray, section: np.ndarray
-    ) -> np.ndarray:
-        """For each observation that is the exit of a finding, the column of its entry; -1 elsewhere."""
+    @staticmethod
+    def _entry_of_exit(is_entry: np.ndarray, is_exit: np.ndarray) -> np.ndarray:
+        """For each observation that is the exit of a pair, the column of its entry; -1 elsewhere."""
         columns = np.arange(is_entry.shape[1])
         last = np.maximum.accumulate(np.where(is_entry | is_exit, columns, -1), axis=1)
         last = np.concatenate([np.full((len(last), 1), -1), last[:, :-1]], axis=1)  # before, not at
-        at = np.maximum(last, 0)
-        paired = is_exit & (last >= 0) & np.take_along_axis(is_entry, at, axis=1)
-        travel_us = observed_at - np.take_along_axis(observed_at, at, axis=1)
+        paired = is_exit & (last >= 0) & np.take_along_axis(is_entry, np.maximum(last, 0), axis=1)
+        return np.where(paired, last, -1)
+
+    def _broken(self, pairs: np.ndarray, observed_at: np.ndarray, section: np.ndarray) -> np.ndarray:
+        """Only those pairs whose travel time is a finding."""
+        travel_us = observed_at - np.take_along_axis(observed_at, np.maximum(pairs, 0), axis=1)
         broken = (travel_us >= self._travel_min_us[section, None]) & (travel_us <= self._travel_max_us[section, None])
-        return np.where(paired & broken, last, -1)
+        return np.where(broken, pairs, -1)
 
 
 def speed_kmh(section: Section, travel_us: int) -> float:
