@@ -5,13 +5,14 @@ Every bench makes an instance of its own in a scratch folder, runs the real proc
 
 from collections.abc import Mapping
 
-from dashboards.bench import ingest, latency, takeover
+from dashboards.bench import cycle, ingest, latency, takeover
 from dashboards.bench.measured import Measurement, Progress, as_text
 from dashboards.bench.measured import run as _run
 
 __all__ = ["BENCHES", "as_text", "run"]
 
 BENCHES: dict[str, Measurement] = {
+    "cycle": cycle.BENCH,
     "ingest": ingest.BENCH,
     "latency": latency.BENCH,
     "takeover": takeover.BENCH,
