@@ -15,7 +15,21 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from dashboards import shell
-from dashboards.api import area, errors, findings, quarantine, service, session, units
+from dashboards.api import (
+    area,
+    conditions,
+    errors,
+    events,
+    findings,
+    links,
+    places,
+    quarantine,
+    sensors,
+    service,
+    session,
+    trends,
+    units,
+)
 from dashboards.asyncapi import VERSION
 from dashboards.deps import Deps
 from dashboards.feed_reader import FeedReader
@@ -40,12 +54,14 @@ def build_app(deps: Deps) -> FastAPI:
     """All HTTP addresses on one application."""
     app = FastAPI(
         title="Traffic command", version=VERSION, docs_url=None, redoc_url=None,
-        description="People, findings, refused records and the map's facts. The live view is at /asyncapi.json.",
+        description="People, roads, findings, refused records and the map's facts. The live view is at /asyncapi.json.",
     )  # fmt: skip
     app.state.deps = deps
     app.state.areas = area.Areas()
+    app.state.gazetteer = places.Gazetteer()
     errors.install(app)
-    for module in (session, area, units, findings, quarantine, service):
+    roads = (links, events, sensors, trends, places, conditions)
+    for module in (session, area, units, *roads, findings, quarantine, service):
         app.include_router(module.router)
     app.add_route("/{path:path}", shell.web_client, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)

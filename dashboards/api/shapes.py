@@ -127,7 +127,7 @@ class Usual(BaseModel):
 
 
 class LinkDetail(BaseModel):
-    """`series`: rows [bucket begin, speed km/h, flow veh/h, level] of the last 60 minutes; `grounds`: of the cycle."""
+    """`series`: rows [minute, speed km/h, flow veh/h, travel s] of the last 60 minutes; `grounds`: of the cycle."""
 
     link: LinkFacts
     state: LinkNow | None
