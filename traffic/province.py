@@ -14,6 +14,7 @@ from traffic.demonstration import load_demo
 from traffic.errors import SettingsError
 from traffic.network import RoadsideObject
 from traffic.province_tables import Division, Province, model_province
+from traffic.roads.cycle import DEFAULTS as ROADS
 from traffic.settings import Settings
 
 # What the rules stand on when an instance begins; from then on the table alone counts (each change is a new version).
@@ -26,6 +27,18 @@ RULES: tuple[tuple[int, str, str, str, dict[str, Any]], ...] = (
         "《道路交通安全法》第四十二条；GA/T 959《机动车区间测速技术规范》",
         {"tolerance_percent": 10, "lateness_s": 900, "travel_s_min": 20},
     ),
+    (
+        101,
+        "link_levels",
+        "路段交通状态分级",
+        "城市快速路拥堵分级（通行做法）；其他道路按自由流速度比例",
+        ROADS["link_levels"],
+    ),
+    (102, "sensor_health", "检测设备健康判定", "检测器自动故障判定（通行做法）", ROADS["sensor_health"]),
+    (103, "congestion", "拥堵事件判定", "本系统规则", ROADS["congestion"]),
+    (104, "incident_detection", "交通事件自动检测", "本系统规则", ROADS["incident_detection"]),
+    (105, "road_risk", "路段安全风险评估", "专家权重，未经事故数据标定", ROADS["road_risk"]),
+    (106, "weather_limits", "恶劣天气通行条件", "《道路交通安全法实施条例》第八十一条", ROADS["weather_limits"]),
 )
 RULES_SINCE = "2024-01-01T00:00:00+08:00"
 
