@@ -31,7 +31,7 @@ def up() -> None:
 
 @app.command()
 def doors() -> None:
-    """Take passages in: GA/T 1400 and native HTTP."""
+    """Take records in: GA/T 1400, native HTTP, files."""
     from traffic.ingest import server
     from traffic.settings import load_settings
 
@@ -116,6 +116,26 @@ def load_province() -> None:
     settings = load_settings()
     _database(settings.database_url)
     print(province.load_instance(settings))
+
+
+@app.command("import")
+def import_file(
+    kind: Annotated[str, typer.Argument(help="passages, detector-reports, positions, weather, road-works or cameras")],
+    file: Annotated[Path, typer.Argument(help="CSV or NDJSON by its ending (.csv, .ndjson, .jsonl; also .gz)")],
+    key: Annotated[str, typer.Option(envvar="TRAFFIC_SENDER_KEY", help="key of a native sender")],
+    url: Annotated[str, typer.Option(help="address of the doors")] = "http://127.0.0.1:8602",
+    charset: Annotated[str, typer.Option(help="of a CSV file: utf-8 or gb18030")] = "utf-8",
+    report: Annotated[Path | None, typer.Option(help="where the whole report goes, as JSON")] = None,
+) -> None:
+    """Hand a file of records to the doors; exit code 1 when not all of it was accepted."""
+    from dashboards.file_import import Order, hand_in, summary
+
+    found = hand_in(Order(kind=kind, path=file, url=url, key=key, charset=charset))
+    if report is not None:
+        report.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    print(summary(found))
+    if found["state"] != "done" or found["rejected"] or found["not_taken"]:
+        raise typer.Exit(1)
 
 
 @app.command()

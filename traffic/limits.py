@@ -28,6 +28,7 @@ TRAVEL_SAMPLES_MAX = 64  # kept of each section and 30 s; all are counted
 WEATHER_VALID_S = 60 * 60  # where a report does not say how long it holds
 PLACE_AWAY_M_MAX = 200.0  # farther from every road a position is off the roads
 IMPORT_BYTES_MAX = 1024 * 1024 * 1024  # of one file
+IMPORT_REFUSALS_MAX = 1_000  # told in the report of an import; all are in quarantine
 
 # Worker
 BATCH_RECORDS_MAX = 20_000  # one transaction

@@ -34,7 +34,9 @@ class Figures(Mapping[str, object]):
             "traffic_door_request_seconds", "Seconds to the answer", ["door"], registry=self.registry, buckets=_SECONDS
         )
         self._bodies = Gauge("traffic_door_bodies", "Bodies held at this moment", registry=self.registry)
-        self._totals = {"requests": 0, "accepted": 0, "rejected": 0, "not_taken": 0, "refused_requests": 0}
+        self._totals: dict[str, int] = {
+            "requests": 0, "accepted": 0, "rejected": 0, "not_taken": 0, "refused_requests": 0,
+        }  # fmt: skip
 
     def request(self, door: str, status: int, seconds: float) -> None:
         """A request was answered."""
@@ -53,6 +55,8 @@ class Figures(Mapping[str, object]):
         self._totals["accepted"] += accepted
         self._totals["rejected"] += len(refusals)
         self._totals["not_taken"] += not_taken
+        for figure, count in (("accepted", accepted), ("rejected", len(refusals))):
+            self._totals[f"{name}_{figure}"] = self._totals.get(f"{name}_{figure}", 0) + count
 
     def bodies(self, count: int) -> None:
         """How many bodies are held now."""

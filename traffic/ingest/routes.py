@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from traffic.ingest.answers import Doorway
 from traffic.ingest.desk import Desk
 from traffic.ingest.figures import Figures
+from traffic.ingest.import_routes import add_imports
 from traffic.ingest.intake import Budget
 from traffic.ingest.native_routes import add_native
 from traffic.ingest.viid_routes import add_viid
@@ -26,6 +27,7 @@ def build_app(desk: Desk, figures: Figures, *, client: redis.asyncio.Redis, serv
     budget = Budget()
     doorway = Doorway(app, figures)
     add_native(doorway, desk, budget)
+    add_imports(doorway, desk, client)
     add_viid(doorway, desk, budget, server_id)
     _add_health(app, desk, figures, budget, client)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]
