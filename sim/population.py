@@ -59,15 +59,15 @@ class Trip:
     way: int = 0
     stream: int = -1
 
-    def command(self) -> dict[str, object]:
-        """What the engine is told."""
+    def command(self, haste: float = 1.0) -> dict[str, object]:
+        """What the engine is told; `haste` is a factor on the driver's own speed."""
         return {
             "id": self.id,
             "type": self.vehicle.kind,
             "route": list(self.route),
             "position_m": self.position_m,
             "arrival_m": self.arrival_m,
-            "speed_factor": self.vehicle.speed_factor,
+            "speed_factor": self.vehicle.speed_factor * haste,
         }
 
 

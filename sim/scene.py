@@ -129,6 +129,11 @@ class Scene:
         """Obstacles that found no place are tried again."""
         self._obstacles.refused(names)
 
+    def slowed(self, edge: str) -> float:
+        """What the weather has left of an edge's limit, as a share."""
+        limit_kmh = self._places.links[edge].limit_kmh
+        return self._limits.get(edge, limit_kmh) / limit_kmh
+
     def reported(self, now_s: float) -> dict[str, Spot]:
         """Accidents that the police know of."""
         return {

@@ -234,8 +234,15 @@ class World:
         change, self._change = self._change, Change()
         trips, self._pending = self._pending, []
         return Command(
-            add=[trip.command() for trip in trips], block=change.block, unblock=change.unblock, limits=change.limits
+            add=[trip.command(self._haste(trip)) for trip in trips],
+            block=change.block,
+            unblock=change.unblock,
+            limits=change.limits,
         )
+
+    def _haste(self, trip: Trip) -> float:
+        """Who drives too fast does so in any weather."""
+        return 1.0 / self._scene.slowed(trip.route[0]) if trip.role == "speeder" else 1.0
 
     def _follow(self, stretch: Stretch) -> None:
         self.time_s, self.running = stretch.time_s, stretch.running
