@@ -160,6 +160,11 @@ class Live:
         self.alerts: list[str] = []  # ids of deltas, in the order of arrival
         self.shown: list[str] = []  # ids of the last snapshot
         self.figures: dict = {}
+        self.links: dict[int, list] = {}
+        self.events: dict[str, dict] = {}
+        self.crews: dict[int, list] = {}
+        self.vehicles: dict[tuple[str, int], list] = {}
+        self.topics: set[str] = set()  # of which there was a snapshot
         self.stale: dict | None = None
 
     async def say(self, **message: object) -> None:
@@ -177,6 +182,8 @@ class Live:
         kind, topic = frame["type"], frame.get("topic")
         if frame.get("seq"):
             self.cursor = frame["seq"]
+        if kind == "snapshot":
+            self.topics.add(str(topic))
         if kind == "stale":
             self.stale = frame
         elif topic == "roads":
@@ -185,12 +192,29 @@ class Live:
             self.checkpoints |= {item["id"]: item for item in frame["checkpoints"]}
         elif topic == "figures":
             self.figures = frame["figures"]
+        elif topic in ("links", "events", "units"):
+            self._take_roads(kind == "snapshot", frame)
         elif topic == "alerts":
             ids = [card["id"] for card in frame["alerts"]]
             if kind == "snapshot":
                 self.shown = ids
             else:
                 self.alerts += ids
+
+    def _take_roads(self, whole: bool, frame: dict) -> None:
+        if frame["topic"] == "links":
+            self.links = ({} if whole else self.links) | {row[0]: row for row in frame["links"]}
+        elif frame["topic"] == "events":
+            self.events = ({} if whole else self.events) | {card["id"]: card for card in frame["events"]}
+            for id in frame["gone"]:
+                self.events.pop(id, None)
+        else:
+            self.crews = ({} if whole else self.crews) | {row[0]: row for row in frame["crews"]}
+            self.vehicles = ({} if whole else self.vehicles) | {(row[0], row[1]): row for row in frame["vehicles"]}
+            for crew in frame["gone"]["crews"]:
+                self.crews.pop(crew, None)
+            for plate, group in frame["gone"]["vehicles"]:
+                self.vehicles.pop((plate, group), None)
 
     async def error(self) -> str:
         """The code of the next error frame."""
