@@ -34,6 +34,11 @@ def share_out(  # noqa: PLR0913 - one argument for each thing that it rests on
 ) -> SectionTimes:
     """Pace of each section's vehicles, over its links. `limits`: (share of a stop, how many vehicles are few)."""
     links, many = len(network), len(sections)
+    if not many:
+        nothing = np.full(links, np.nan)
+        return SectionTimes(
+            pace=nothing, spread=nothing, confidence=np.zeros(links), observed_us=np.zeros(links, np.int64)
+        )
     of = np.repeat(np.arange(many), np.diff(sections.start))
     covered = np.minimum(sections.weight_m, np.maximum(network.length_m[sections.link], 1.0))
     free_s = np.bincount(of, covered * 3.6 / free_kmh[sections.link], many)
@@ -70,18 +75,12 @@ def _robust(
     stop_share, few = limits
     many = len(sections)
     order = np.argsort(sections.id, kind="stable")
-    at = np.minimum(np.searchsorted(sections.id[order], travel["section"]), max(many - 1, 0))
-    row = order[at] if many else np.zeros(len(travel), np.int64)
+    row = order[np.minimum(np.searchsorted(sections.id[order], travel["section"]), many - 1)]
     ends = travel["bucket"] + CYCLE_S * 1_000_000
     age_s = (now_us - ends) / 1e6
     seconds = travel["seconds"]
     good = (age_s >= 0) & (age_s < TRAVEL_WINDOW_S) & (seconds > 0) & (seconds <= SECTION_TRAVEL_MAX_S)
-    if many:
-        good &= (sections.id[row] == travel["section"]) & (
-            seconds >= FAST_SHARE * np.nan_to_num(free_s[row], nan=np.inf)
-        )
-    else:
-        good[:] = False
+    good &= (sections.id[row] == travel["section"]) & (seconds >= FAST_SHARE * free_s[row])
     row, seconds, ends, age_s = row[good], seconds[good], ends[good], age_s[good]
     late = np.bincount(row[age_s < LATE_S], minlength=many) >= few
     chosen = (age_s < LATE_S) | ~late[row]

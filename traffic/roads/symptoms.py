@@ -147,7 +147,7 @@ class Context:
 
     flow_vph: np.ndarray
     speed_kmh: np.ndarray
-    occupancy: np.ndarray
+    stands: np.ndarray  # bool: it stands in a queue, or a fault looks so, for two minutes
     slowed: np.ndarray  # bool: it or a neighbour is well below free flow
     expected_vph: np.ndarray  # what the most cautious evidence lets expect, without its own word; NaN: none
     limit_kmh: np.ndarray
@@ -178,10 +178,11 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 def context_of(said: Said, rule: HealthRule) -> Context:
     """What each sensor's surroundings say."""
-    flow, speed, occupancy = (_mean(said.columns[name][-RECENT:]) for name in ("flow_vph", "speed_kmh", "occupancy"))
+    flow, speed = _mean(said.columns["flow_vph"][-RECENT:]), _mean(said.columns["speed_kmh"][-RECENT:])
     limit = said.network.limit_kmh[said.sensors.link]
     believed = said.believed > 0.5
-    stands = (speed < rule.queue_speed_kmh) | (occupancy > rule.queue_percent)
+    stands = _mean(said.columns["speed_kmh"][-4:]) < rule.queue_speed_kmh
+    stands |= _mean(said.columns["occupancy"][-4:]) > rule.queue_percent
     slow = (speed < 0.6 * limit) | stands
     near = said.neighbours
     told_flow = np.where(believed, flow, np.nan)
@@ -189,7 +190,7 @@ def context_of(said: Said, rule: HealthRule) -> Context:
     return Context(
         flow_vph=flow,
         speed_kmh=speed,
-        occupancy=occupancy,
+        stands=stands,
         slowed=slow | _of_bool(slow, near.up) | _of_bool(slow, near.down),
         expected_vph=np.fmin.reduce(evidence, axis=0) * rule.expected_share,
         limit_kmh=limit,
@@ -246,28 +247,26 @@ def of_lanes(said: Said, recent: Recent, context: Context, rule: HealthRule) -> 
         ]
 
 
-def _stands(recent: Recent, rule: HealthRule) -> np.ndarray:
-    """Lanes that stand in a queue, by their last two minutes."""
-    speed, occupancy = _mean(recent.speed_kmh[-4:]), _mean(recent.occupancy[-4:])
-    return (speed < rule.queue_speed_kmh) | (occupancy > rule.queue_percent)
+def _crawls(recent: Recent, rule: HealthRule) -> np.ndarray:
+    """Lanes over which vehicles crawl, in the last two minutes. Full occupancy alone proves nothing here."""
+    return _mean(recent.speed_kmh[-4:]) < rule.queue_speed_kmh
 
 
 def _others_queue(lanes: Lanes, recent: Recent, rule: HealthRule) -> np.ndarray:
-    """Another lane of the same detector stands."""
+    """Vehicles crawl over another lane of the same detector."""
     if not len(lanes):
         return np.zeros(0, bool)
-    stands = _stands(recent, rule) & (lanes.lane > 0)
-    standing = np.add.reduceat(stands.astype(np.int64), lanes.first)
+    crawls = _crawls(recent, rule) & (lanes.lane > 0)
+    crawling = np.add.reduceat(crawls.astype(np.int64), lanes.first)
     of_sensor = np.zeros(len(lanes.start), np.int64)
-    of_sensor[lanes.detectors] = standing
-    return of_sensor[lanes.sensor] > stands
+    of_sensor[lanes.detectors] = crawling
+    return of_sensor[lanes.sensor] > crawls
 
 
 def _neighbours_queue(said: Said, context: Context, recent: Recent, rule: HealthRule) -> np.ndarray:
     """Something else than this lane says that traffic stands here."""
-    stands = (context.speed_kmh < rule.queue_speed_kmh) | (context.occupancy > rule.queue_percent)
     near = said.neighbours
-    beside = _of_bool(stands, near.up) | _of_bool(stands, near.down)
+    beside = _of_bool(context.stands, near.up) | _of_bool(context.stands, near.down)
     return beside[said.lanes.sensor] | _others_queue(said.lanes, recent, rule)
 
 
@@ -329,7 +328,7 @@ def _implausible(recent: Recent, rule: HealthRule) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- of whole sensors
-def of_counts(said: Said, context: Context, rule: HealthRule) -> list[Symptom]:
+def of_counts(said: Said, recent: Recent, context: Context, rule: HealthRule) -> list[Symptom]:
     """Sensors that count other than their neighbours, while all flows freely (a queue stores vehicles)."""
     near, believed = said.neighbours, np.where(said.believed > 0.5, context.flow_vph, np.nan)
     flow, least = context.flow_vph, rule.compared_vehicles_min * 12.0
@@ -339,7 +338,7 @@ def of_counts(said: Said, context: Context, rule: HealthRule) -> list[Symptom]:
         both = np.where(agree, (up + down) / 2, np.nan)
         close = _mean(np.stack([np.where(near.up_near, up, np.nan), np.where(near.down_near, down, np.nan)]))
         reference = np.where(np.isnan(close), both, np.where(agree, both, close))
-        free = ~context.slowed & (reference >= least)
+        free = ~context.slowed & (reference >= least) & ~_half_blind(said.lanes, recent)
         share = flow / reference
         more = free & agree & (flow > rule.count_share_max * np.fmax(up, down))
         reason = Reason.READ_RATE
@@ -349,6 +348,17 @@ def of_counts(said: Said, context: Context, rule: HealthRule) -> list[Symptom]:
             (Reason.COUNT_MISMATCH, more & (share > rule.count_share_max**2), rule.rate_gain, 1.0),
             (Reason.COUNT_MISMATCH, more, rule.rate_gain, SUSPECT_MOST),
         ]
+
+
+def _half_blind(lanes: Lanes, recent: Recent) -> np.ndarray:
+    """Detectors of which one lane counts and another does not: the lane's matter, not the detector's."""
+    half = np.zeros(len(lanes.start), bool)
+    if len(lanes):
+        own, counts = lanes.lane > 0, (recent.vph > 0).any(0)
+        dumb = (recent.vph == 0).any(0) & ~counts
+        some = np.logical_or.reduceat(own & counts, lanes.first)
+        half[lanes.detectors] = some & np.logical_or.reduceat(own & dumb, lanes.first)
+    return half
 
 
 def expected_of_lanes(said: Said, recent: Recent, context: Context, rule: HealthRule) -> np.ndarray:

@@ -132,7 +132,7 @@ def judge(memory: Memory, said: Said, rule: HealthRule, *, now_us: int) -> tuple
     heard = replace(heard, hit_us=hit_us, expected=expected)
     symptoms = _of_silence(heard, silent, expected_vph, rule, now_us=now_us)
     with np.errstate(invalid="ignore", divide="ignore"):
-        counts = of_counts(said, context, rule)
+        counts = of_counts(said, recent, context, rule)
         everywhere = [(r, np.concatenate([m[said.lanes.sensor], m[gates]]), gain, most) for r, m, gain, most in counts]
     lanes = of_lanes(said, recent, context, rule)
     padded = [(r, np.concatenate([m, np.zeros(len(gates), bool)]), gain, most) for r, m, gain, most in lanes]
