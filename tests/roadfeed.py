@@ -76,9 +76,10 @@ class RoadFeed(Feed):
             self._connection.execute(
                 "INSERT INTO road_event VALUES (%(id)s, %(kind)s, %(state)s, %(level)s, %(revision)s, %(link)s,"
                 " %(road)s, %(direction)s, %(head_stake_m)s, %(tail_stake_m)s, %(unit)s, %(started_at)s,"
-                " %(changed_at)s, %(ended_at)s, %(observed_at)s, %(confidence)s, %(grounds)s, %(audience)s) ON CONFLICT (id) DO UPDATE"
-                " SET state = excluded.state, level = excluded.level, revision = excluded.revision,"
-                " changed_at = excluded.changed_at, ended_at = excluded.ended_at, audience = excluded.audience",
+                " %(changed_at)s, %(ended_at)s, %(observed_at)s, %(confidence)s, %(grounds)s, %(audience)s)"
+                " ON CONFLICT (id) DO UPDATE SET state = excluded.state, level = excluded.level,"
+                " revision = excluded.revision, changed_at = excluded.changed_at, ended_at = excluded.ended_at,"
+                " audience = excluded.audience",
                 values,
             )
             self._connection.execute(

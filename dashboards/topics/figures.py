@@ -123,12 +123,12 @@ class Figures:
         )
 
     def _index(self, unit: int) -> IndexFigures | None:
-        """Of the unit's area; where nobody stands above it, of the province. One of long ago tells nothing."""
+        """Of the unit's area; where nobody stands above it, of the province. It stands until a cycle tells another."""
         scope = PROVINCE if self._parts.facts.is_top(unit) else ("unit", unit)
-        index = self._indices.get(scope)
-        if index is None or index.at <= self._now_us - CYCLE_US:
+        index, cycle_us = self._indices.get(scope), self._parts.links.cycle_us
+        if index is None or cycle_us is None or cycle_us <= self._now_us - CYCLE_US:
             return None
         return IndexFigures(
             index=index.index, usual=index.usual, speed_kmh=index.speed_kmh, congested_km=index.congested_km,
-            known_share=index.known_share, vehicle_km_h=index.vehicle_km_h, risk_links=index.risk_links, at=index.at,
+            known_share=index.known_share, vehicle_km_h=index.vehicle_km_h, risk_links=index.risk_links, at=cycle_us,
         )  # fmt: skip

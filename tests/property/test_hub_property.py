@@ -10,10 +10,27 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
 from dashboards.alerts import counted
-from dashboards.facts import Facts, Gate, SignOfLife
+from dashboards.facts import Facts, Gate, LinkPlace, SignOfLife, ToldEvent, ToldPosition
 from dashboards.hub import Hub, Screen, Start
+from dashboards.protocol import CrewRow, IndexFigures, LinkRow, VehicleRow
 from dashboards.tiles import tile_of, tiles_of
-from tests.hubkit import EPOCH, FACTS, NOW_US, Glass, S, alert_entry, device_entry, flow_entry
+from dashboards.topics.events import KEPT_US
+from tests.hubkit import (
+    ABOVE,
+    EPOCH,
+    FACTS,
+    NOW_US,
+    Glass,
+    S,
+    alert_entry,
+    crew_entry,
+    device_entry,
+    event_entry,
+    flow_entry,
+    index_entry,
+    links_entry,
+    vehicle_entry,
+)
 from traffic.audience import Audience, Viewer, may_see
 from traffic.feed import Cursor, FeedEntry, in_feed_order
 
@@ -21,7 +38,7 @@ PARTITIONS = 2
 ALL = frozenset(range(PARTITIONS))
 UNITS = (1, 11, 12)
 SCREENS = 3
-TOPICS = ("alerts", "roads", "figures")
+TOPICS = ("alerts", "roads", "figures", "links", "events", "units")
 
 units = st.sampled_from(UNITS)
 audiences = st.builds(
@@ -36,6 +53,10 @@ increments = st.tuples(
     st.sampled_from([1, 2, 3, 99]), st.integers(-8, 0).map(lambda back: NOW_US + back * 10 * S), st.integers(0, 2),
     st.integers(1, 5), st.just(1), st.integers(10, 150).map(float),
 )  # fmt: skip
+# What the roads say: links with an age of their data, audiences of open matters, places in two tiles.
+link_words = st.tuples(st.integers(1, 4), st.integers(0, 5), st.sampled_from([0, 20, 100, 119]))
+groups = st.sampled_from([frozenset({1, 11}), frozenset({1, 12}), frozenset({1, 11, 12})])
+places = st.sampled_from([(125.2, 43.6), (125.3, 43.7), (126.2, 43.6)])
 partitions = st.integers(0, PARTITIONS - 1)
 screens = st.integers(0, SCREENS - 1)
 hubs = st.integers(0, 1)
@@ -45,9 +66,14 @@ steps = st.one_of(
     st.tuples(st.just("alert"), partitions, everyone),
     st.tuples(st.just("flow"), partitions, st.lists(increments, min_size=1, max_size=4)),
     st.tuples(st.just("device"), st.sampled_from([7, 8]), st.sampled_from(["alive", "unregistered"])),
+    st.tuples(st.just("cycle"), st.lists(link_words, max_size=4)),
+    st.tuples(st.just("event"), st.integers(1, 3), groups, st.sampled_from(["open", "ended"])),
+    st.tuples(st.just("moved"), st.sampled_from([7, 8, "吉A60001"]), groups, st.integers(0, 30), places),
+    st.tuples(st.just("index"), st.sampled_from([("province", 0), ("unit", 11), ("unit", 12)]), st.integers(0, 10)),
     st.tuples(st.just("read"), hubs, st.integers(1, 2), st.sets(partitions, min_size=1)),
     st.tuples(st.just("read"), hubs, st.integers(1, 4), st.just(ALL)),
     st.tuples(st.just("tick"), st.integers(1, 20)),
+    st.tuples(st.just("tick"), st.sampled_from([45, 100, 600, 1800])),
     st.tuples(st.just("connect"), screens, hubs),
     st.tuples(st.just("connect slowly"), screens, hubs, st.integers(1, 3)),
     st.tuples(st.just("drop"), screens, st.integers(0, 3)),
@@ -96,7 +122,36 @@ class House:
             elif entry.kind == "device":
                 signs.append(SignOfLife(**body))
         findings = [counted(entry) for entry in self.feed if entry.topic == "alerts"]
-        return Start(facts=FACTS, cursor=self.stands(), flow=flow, signs=signs, findings=findings)
+        return Start(
+            facts=FACTS, cursor=self.stands(), flow=flow, signs=signs, findings=findings, **self.roads_tables()
+        )
+
+    def roads_tables(self) -> dict:
+        """What the tables of the roads hold: the last word of each link, event, subject and area."""
+        links: dict[int, LinkRow] = {}
+        events: dict[str, ToldEvent] = {}
+        moved: dict[object, ToldPosition] = {}
+        indices: dict = {}
+        cycle_us = None
+        for entry in self.feed:
+            body = json.loads(entry.body)
+            if entry.kind == "links":
+                cycle_us = body["at"]
+                links |= {row[0]: LinkRow(*row) for row in body["l"]}
+            elif entry.kind == "event":
+                events[body["id"]] = ToldEvent(entry.audience, entry.body)
+            elif entry.kind in ("crews", "vehicles"):
+                [row] = [(CrewRow if entry.kind == "crews" else VehicleRow)(*row) for row in body["p"]]
+                key = row.crew if isinstance(row, CrewRow) else row.plate
+                if key not in moved or moved[key].row.observed_us <= row.observed_us:
+                    moved[key] = ToldPosition(entry.audience, row)
+            elif entry.kind == "index":
+                values = {name: body[name] for name in IndexFigures.__struct_fields__}
+                indices[body["scope"], body["id"]] = IndexFigures(**values)
+        return {
+            "links": [*links.values()], "events": [*events.values()], "positions": [*moved.values()],
+            "indices": indices, "cycle_us": cycle_us,
+        }  # fmt: skip
 
     def behind(self, cursor: Cursor) -> list[FeedEntry]:
         return in_feed_order([entry for entry in self.feed if entry.seq > cursor.place(entry.partition)])
@@ -116,6 +171,27 @@ class House:
     def device(self, device: int, state: str) -> None:
         partition = device % PARTITIONS  # all that a sender says goes one way
         self.write(lambda seq: device_entry(seq, device, self.now_us, state, partition=partition), partition)
+
+    def cycle(self, words: list) -> None:
+        at = self.now_us
+        rows = [(link, level, at - age * S) for link, level, age in words]
+        self.write(lambda seq: links_entry(seq, rows, at=at), 0)
+
+    def event(self, number: int, group: frozenset, state: str) -> None:
+        self.number += 1
+        revision, at = self.number, self.now_us
+        audience = Audience(units=group)
+        self.write(lambda seq: event_entry(seq, number, audience, state=state, revision=revision, at=at), 0)
+
+    def moved(self, who, group: frozenset, age: int, place: tuple) -> None:
+        audience, at = Audience(units=group), self.now_us - age * S
+        make = crew_entry if isinstance(who, int) else vehicle_entry
+        self.write(lambda seq: make(seq, audience, (who, at, *place)), 0)
+
+    def index(self, scope: tuple, value: int) -> None:
+        at = self.now_us
+        self.write(lambda seq: index_entry(seq, *scope, value, at=at), 0)
+        self.cycle([])
 
     def read(self, hub: int, count: int, of: Iterable[int] = ALL) -> None:
         """The hub reads at most so many entries of each of these partitions."""
@@ -224,10 +300,44 @@ def test_after_any_deltas_a_screen_shows_what_a_fresh_look_shows(script, seconds
         house.pump(client, False)
         house.arrive(one, one.on_the_way)
         fresh = Hub(house.start(), house.now_us)
-        screen = fresh.screen(one.viewer, ("roads", "figures"), None)
+        screen = fresh.screen(one.viewer, [topic for topic in TOPICS if topic != "alerts"], None)
         glass = Glass().take(fresh.pump(screen))
         assert one.glass.checkpoints == glass.checkpoints
         assert one.glass.figures == glass.figures
+        assert one.glass.links == glass.links
+        assert one.glass.crews == glass.crews
+        assert one.glass.vehicles == glass.vehicles
+        assert kept(one.glass.events, house.now_us) == kept(glass.events, house.now_us)
+
+
+def kept(events: dict[int, dict], now_us: int) -> dict[int, dict]:
+    """What a screen shows of events: it lets go of ended ones by itself."""
+    return {
+        key: card for key, card in events.items() if card["ended_at"] is None or card["ended_at"] > now_us - KEPT_US
+    }
+
+
+@given(
+    st.lists(st.tuples(units, st.lists(units, max_size=2), st.integers(-2, 2), st.integers(-2, 2)), max_size=20),
+    st.sampled_from(UNITS),
+    st.one_of(st.none(), st.tuples(st.floats(-2, 0), st.floats(-2, 0), st.floats(0, 2), st.floats(0, 2))),
+)
+def test_a_view_holds_exactly_the_links_that_its_viewer_may_see_in_its_tiles(roads, unit, viewport):
+    links = tuple(
+        LinkPlace(number, Audience(units=frozenset().union(*(ABOVE[member] for member in (owner, *corridor)))),
+                  ((x, y), (x + 1, y)))
+        for number, (owner, corridor, x, y) in enumerate(roads)
+    )  # fmt: skip
+    facts = Facts(gates=(), covered={}, links=links, above=ABOVE)
+    house = Hub(Start(facts=facts, cursor=Cursor(epoch=EPOCH, places={0: 0}), flow=[], signs=[], findings=[]), NOW_US)
+    tiles = tiles_of(viewport)
+    glass = Glass().take(house.pump(house.screen(Viewer(unit=unit), ("links",), tiles)))
+    below = set(facts.below(unit))
+    assert set(glass.links) == {
+        number
+        for number, (owner, corridor, x, y) in enumerate(roads)
+        if below & {owner, *corridor} and (tiles is None or tiles & {(x, y), (x + 1, y)})
+    }
 
 
 @given(

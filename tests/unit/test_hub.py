@@ -199,7 +199,7 @@ def test_figures_count_the_area_under_the_readers_clearance():
         "passages_per_minute": 4, "checkpoints_live": 1, "checkpoints_total": 2, "alerts_today": 1,
         "alerts_by_level": {"1": 1, "2": 0, "3": 0, "4": 0}, "lag_s": 0, "index": None,
         "events_open": dict.fromkeys(("congestion", "incident", "weather", "works", "sensor"), 0),
-        "crews": {"fresh": 0, "total": 0},
+        "crews": {"fresh": 0, "total": 2},
     }  # fmt: skip
     assert shown(house, look(house, WEST, ("figures",), clearance=1)).figures["alerts_by_level"]["3"] == 1
     assert shown(house, look(house, CORPS, ("figures",), clearance=1)).figures["alerts_by_level"]["3"] == 0
