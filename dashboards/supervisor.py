@@ -14,6 +14,7 @@ import psycopg
 
 from dashboards import checks, setup
 from dashboards.children import Child, Part, end_leftovers, remember, stop_all
+from sim.backfill import backfill_beside
 from traffic import database, embedded
 from traffic.clock import monotonic_s
 from traffic.embedded import Embedded
@@ -42,11 +43,13 @@ class Supervisor:
         list_parts: Callable[[Settings], list[Part]] | None = None,
         build_web: Callable[[Progress], object] = setup.build_web,
         prepare_tables: Callable[[Settings], Settings] | None = None,
+        beside: Callable[[Settings], object] = lambda _settings: None,
     ) -> None:
         self.settings = settings
         self._list_parts = list_parts or parts
         self._build_web = build_web
         self._prepare = prepare_tables or prepare
+        self._beside = beside  # begun when everything runs, and awaited by nobody
         self.called_off = False
         self.progress = Progress(say=self.say, called_off=lambda: self.called_off)
         self.children: list[Child] = []
@@ -106,6 +109,7 @@ class Supervisor:
         self.settings = self._prepare(self.settings)
         progress.check()
         self._start_children(self._list_parts(self.settings))
+        self._beside(self.settings)
         host = ANYWHERE.get(settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host)
         self.say(f"http://{host}:{settings.port}")
         for line in logins(settings.data_dir / "demo.json") if settings.demo else []:
@@ -220,6 +224,7 @@ def parts(settings: Settings) -> list[Part]:
     found = [
         Part(name=f"worker {number}", command=Part.command_of("worker")) for number in range(1, settings.workers + 1)
     ]
+    found.append(Part(name="monitor", command=Part.command_of("monitor")))
     found.append(Part(name="doors", command=Part.command_of("doors"), health=f"{base}:{settings.door_port}/healthz"))
     found.append(Part(name="api", command=Part.command_of("api"), health=f"{base}:{settings.port}/healthz"))
     if settings.demo:
@@ -245,4 +250,4 @@ def run(settings: Settings) -> None:
     """Entry of `traffic up`."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Chinese still works
-    Supervisor(settings).run()
+    Supervisor(settings, beside=backfill_beside).run()
