@@ -24,6 +24,7 @@ from traffic.database import connect
 from traffic.embedded import Embedded
 from traffic.errors import ServiceError, SettingsError
 from traffic.ingest.server import listen, serve, verify_durable
+from traffic.limits import ROADS_PARTITION
 from traffic.plates import plate_key
 from traffic.readings import DeviceEvent, EntryKind, PassageBatch, Reject, decode_entry
 from traffic.secrets import key_hash
@@ -47,7 +48,7 @@ class Doors:
     def entries(self) -> list[tuple[EntryKind, object]]:
         """All that is on the bus."""
         found = []
-        for partition in range(self.settings.partitions):
+        for partition in (*range(self.settings.partitions), ROADS_PARTITION):
             for _, fields in self.redis.xrange(stream_key(partition)):
                 found.append(decode_entry(fields[b"e"]))
         return found
@@ -65,11 +66,11 @@ class Doors:
         """A connection of the owner."""
         return connect(str(self.settings.database_url), None, autocommit=True)
 
-    async def post(self, records: object, **headers: str) -> httpx.Response:
-        """Post to the native door with the world's key."""
+    async def post(self, records: object, path: str = "/api/passages", **headers: str) -> httpx.Response:
+        """Post to a native door with the world's key."""
         body = records if isinstance(records, bytes) else msgspec.json.encode(records)
         return await self.client.post(
-            "/api/passages", content=body, headers={"Authorization": f"Bearer {self.world.native_key}", **headers}
+            path, content=body, headers={"Authorization": f"Bearer {self.world.native_key}", **headers}
         )
 
     def digest(self, password: str | None = None) -> httpx.DigestAuth:
@@ -118,7 +119,7 @@ async def opened(settings: Settings, world: World, *, bus_open: bool = True) -> 
     client = redis.Redis.from_url(str(settings.redis_url))
     if bus_open:
         reader = BusReader(client, bytes_max=settings.bus_bytes_max)
-        for partition in range(settings.partitions):
+        for partition in (*range(settings.partitions), ROADS_PARTITION):
             reader.open(partition, 1)
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(settings, stop, listen(settings)))
@@ -494,7 +495,7 @@ async def test_while_redis_is_dead_nothing_is_acknowledged_and_what_was_is_still
 def confirm_bus(settings: Settings) -> None:
     """What a worker does when it finds nothing missing."""
     reader = BusReader(redis.Redis.from_url(str(settings.redis_url)), bytes_max=settings.bus_bytes_max)
-    for partition in range(settings.partitions):
+    for partition in (*range(settings.partitions), ROADS_PARTITION):
         reader.confirm(partition, reader.meta(partition))
 
 

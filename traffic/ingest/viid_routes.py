@@ -22,7 +22,8 @@ def add_viid(doorway: Doorway, desk: Desk, budget: Budget, server_id: str) -> No
         ("/VIID/MotorVehicles", ["POST"], viid.motor_vehicles),
         ("/VIID/{rest:path}", ["GET", "POST", "PUT", "DELETE"], viid.unknown),
     ):
-        doorway.add(path, methods, "gat1400", handler, viid.refuse)
+        # The rest is no address of ours: it is answered, but not described.
+        doorway.add(path, methods, "gat1400", handler, viid.refuse, include_in_schema=handler != viid.unknown)
 
 
 class _Viid:
