@@ -105,8 +105,8 @@ class Memory:
             graph=Graph.of(network),
         )
 
-    def copy(self) -> "Memory":
-        """The same, to go on from without changing this one."""
+    def __deepcopy__(self, memo: Any) -> "Memory":
+        """A copy to go on from; what belongs to the network is shared."""
         columns = {name: getattr(self, name).copy() for name in _COLUMNS}
         return Memory(**columns, events=self.events.copy(), graph=self.graph)
 
