@@ -94,7 +94,7 @@ class RoadBench(Bench):
         return monitor
 
     def advance_until(self, monitor: Monitor, condition: Callable[[], object]) -> None:
-        """Let the monitor work, upkeep always due, until the condition holds; after an error it begins anew, as ever."""
+        """Let the monitor work, upkeep always due, until the condition holds; it begins anew after an error."""
         deadline = monotonic_s() + STEPS_S
         while not condition():
             assert monotonic_s() < deadline, "the monitor did not get there"
@@ -120,9 +120,7 @@ class RoadBench(Bench):
         for _ in range(count):
             self.clock.us += CYCLE_US
             wanted = self.clock.us // CYCLE_US * CYCLE_US
-            self.advance_until(
-                monitor, lambda at=wanted: monitor.memory is not None and monitor.memory.at_us >= at
-            )
+            self.advance_until(monitor, lambda at=wanted: monitor.memory is not None and monitor.memory.at_us >= at)
         return self.clock.us
 
     def monitor_dies(self, monitor: Monitor) -> None:

@@ -222,11 +222,15 @@ DELETE FROM sensor_health WHERE (sensor_kind = 'detector' AND NOT sensor_id = AN
 -- name: indices_told
 SELECT scope, scope_id, index, usual_index, speed_kmh, congested_km, known_share, vehicle_km_h, risk_links FROM road_index;
 
--- name: index_write
+-- name: indices_write
 INSERT INTO road_index (scope, scope_id, cycle_at, index, speed_kmh, usual_index, congested_km, known_share, vehicle_km_h,
     risk_links, audience)
-VALUES (%(scope)s, %(id)s, %(at)s, %(index)s, %(speed_kmh)s, %(usual)s, %(congested_km)s, %(known_share)s, %(vehicle_km_h)s,
-    %(risk_links)s, %(audience)s)
+SELECT t.scope, t.id, %(at)s, t.index, t.speed_kmh, t.usual, t.congested_km, t.known_share, t.vehicle_km_h,
+    t.risk_links::smallint[], t.audience::int[]
+FROM unnest(%(scope)b::text[], %(id)b::int[], %(index)b::float8[], %(speed_kmh)b::float8[], %(usual)b::float8[],
+            %(congested_km)b::float8[], %(known_share)b::float8[], %(vehicle_km_h)b::float8[], %(risk_links)b::text[],
+            %(audience)b::text[])
+     AS t(scope, id, index, speed_kmh, usual, congested_km, known_share, vehicle_km_h, risk_links, audience)
 ON CONFLICT (scope, scope_id) DO UPDATE SET cycle_at = excluded.cycle_at, index = excluded.index,
     speed_kmh = excluded.speed_kmh, usual_index = excluded.usual_index, congested_km = excluded.congested_km,
     known_share = excluded.known_share, vehicle_km_h = excluded.vehicle_km_h, risk_links = excluded.risk_links,

@@ -1,6 +1,6 @@
 """The monitor's two transactions: a batch of what came in, and a cycle of the picture. Each is written whole or not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -29,7 +29,7 @@ from traffic.road_said import (
     sensor_key,
 )
 from traffic.roadbook import SQL, Circle, RoadBook
-from traffic.roads.model import EventKind, HealthChange, Index, RoadEvent, SensorKind, Turn
+from traffic.roads.model import EventKind, HealthChange, RoadEvent, SensorKind, Turn
 from traffic.store import SQL as SHARED
 from traffic.store import when
 
@@ -89,7 +89,7 @@ def commit_cycle(
         _write_events(connection, book, events)
         _write_health(connection, book, turn.health)
         indices = {(index.scope, index.scope_id): index_values(index) for index in turn.indices}
-        _write_indices(connection, book, turn.indices, at_us=at_us)
+        _write_indices(connection, book, list(indices.values()), at_us=at_us)
         rollups.add_links(connection, book.network, turn.picture, turn.risk, at_us=at_us)
         rollups.add_indices(connection, turn.indices, at_us=at_us)
         _log_cycle(connection, book, own, cycle)
@@ -123,7 +123,7 @@ def _write_links(
     at = when(cycle.at_us)
     if len(rows):
         some = said[rows]
-        audiences = [_int_array(circle.units) for circle in book.circles]
+        audiences = [_int_array(sorted(circle.units)) for circle in book.circles]
         values = {name: some[name].tolist() for name in said.dtype.names or ()}
         values |= {
             "at": at,
@@ -135,9 +135,9 @@ def _write_links(
     connection.execute(SQL["links_stand"], {"at": at})
 
 
-def _int_array(numbers: frozenset[int]) -> str:
+def _int_array(numbers: Iterable[int]) -> str:
     """An int[] as PostgreSQL writes it."""
-    return f"{{{','.join(map(str, sorted(numbers)))}}}"
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _write_events(connection: psycopg.Connection, book: RoadBook, events: Sequence[RoadEvent]) -> None:
@@ -205,18 +205,14 @@ def _write_health(connection: psycopg.Connection, book: RoadBook, changes: Seque
             cursor.executemany(SQL["health_write"], rows)
 
 
-def _write_indices(connection: psycopg.Connection, book: RoadBook, indices: Sequence[Index], *, at_us: int) -> None:
-    rows = [
-        {
-            **index_values(index),
-            "at": when(at_us),
-            "audience": sorted(_audience_of_index(book, index.scope, index.scope_id)),
-        }
-        for index in indices
-    ]
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.executemany(SQL["index_write"], rows)
+def _write_indices(connection: psycopg.Connection, book: RoadBook, said: Sequence[dict], *, at_us: int) -> None:
+    if not said:
+        return
+    columns: dict[str, list] = {name: [index[name] for index in said] for name in said[0]}
+    columns["risk_links"] = [_int_array(counts) for counts in columns["risk_links"]]
+    audiences = [sorted(_audience_of_index(book, index["scope"], index["id"])) for index in said]
+    columns["audience"] = [_int_array(units) for units in audiences]
+    connection.execute(SQL["indices_write"], {**columns, "at": when(at_us)})
 
 
 def _audience_of_index(book: RoadBook, scope: str, scope_id: int) -> frozenset[int]:

@@ -161,6 +161,7 @@ def read_inputs(connection: psycopg.Connection, book: RoadBook, reports: np.ndar
         works=_works(connection, at_us=at_us),
         usual_kmh=usual_kmh,
         usual_vph=usual_vph,
+        above={unit: tuple(sorted(units)) for unit, units in book.above_unit.items()},
     )
 
 

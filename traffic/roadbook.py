@@ -1,7 +1,7 @@
 """What the 30 s cycle rests on, read from the tables in one go and kept until a version changes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 
 import numpy as np
@@ -72,12 +72,7 @@ class RoadBook:
 
 
 def _columns(book: RoadBook) -> list[np.ndarray]:
-    return [
-        getattr(part, name)
-        for part in (book.network, book.sensors)
-        for name in part.__dataclass_fields__
-        if not (part is book.network and name == "unit")
-    ]
+    return [getattr(part, entry.name) for part in (book.network, book.sensors) for entry in fields(part)]
 
 
 def read_versions(connection: psycopg.Connection) -> dict[str, int]:
