@@ -24,6 +24,7 @@ run: setup
 test: $(BIN)/.dev-installed
 	@$(BIN)/traffic setup
 	@$(BIN)/python -m tests.browsers
+	@$(BIN)/python -m tests.community
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(BIN)/.dev-installed

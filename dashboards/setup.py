@@ -35,13 +35,22 @@ def build_web(progress: Progress) -> Path | None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two processes may set up at once
         if _read(dist / ".built-from") == mark:
             return dist
-        node = machine_node(progress)
-        if not node or not _install(node, progress):
-            node = python_node(progress)
-            if not _install(node, progress):
-                raise ServiceError("the web client's packages cannot be installed from the npm registry")
+        node = install_packages(WEB, "the web client's packages", progress)
         _build(node, mark, progress)
     return dist
+
+
+def install_packages(folder: Path, what: str, progress: Progress) -> Path:
+    """Bring the npm packages of a folder's lock file; gives the folder of the node that took them.
+
+    Two processes must not do so at once: the caller holds a lock.
+    """
+    node = machine_node(progress)
+    if not node or not _install(node, folder, what, progress):
+        node = python_node(progress)
+        if not _install(node, folder, what, progress):
+            raise ServiceError(f"{what} cannot be installed from the npm registry")
+    return node
 
 
 def sources_hash(folder: Path) -> str:
@@ -91,13 +100,13 @@ def python_node(progress: Progress) -> Path:
     return here
 
 
-def _install(node: Path, progress: Progress) -> bool:
+def _install(node: Path, folder: Path, what: str, progress: Progress) -> bool:
     """Whether the packages of the lock file are there now."""
-    locked = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
-    installed = WEB / "node_modules" / ".installed-from"
+    locked = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    installed = folder / "node_modules" / ".installed-from"
     if _read(installed) != locked:
-        progress.say("installing the web client's packages")
-        if _npm(node, ["ci", "--no-audit", "--no-fund"], progress).code:
+        progress.say(f"installing {what}")
+        if _npm(node, folder, ["ci", "--no-audit", "--no-fund"], progress).code:
             return False
         installed.write_text(locked, encoding="utf-8")
     return True
@@ -108,7 +117,7 @@ def _build(node: Path, mark: str, progress: Progress) -> None:
     fresh, old, dist = WEB / "node_modules/.dist-new", WEB / "node_modules/.dist-old", WEB / "dist"
     for folder in (fresh, old):
         shutil.rmtree(folder, ignore_errors=True)
-    done = _npm(node, ["run", "build", "--", "--outDir", str(fresh), "--emptyOutDir"], progress)
+    done = _npm(node, WEB, ["run", "build", "--", "--outDir", str(fresh), "--emptyOutDir"], progress)
     if done.code:
         lines = [line.strip() for line in (done.err + done.out).splitlines() if line.strip()]
         telling = [line for line in lines if re.search(r"rror", line)] or lines or ["npm said nothing"]
@@ -120,7 +129,7 @@ def _build(node: Path, mark: str, progress: Progress) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _npm(node: Path, arguments: list[str], progress: Progress) -> steps.Done:
+def _npm(node: Path, folder: Path, arguments: list[str], progress: Progress) -> steps.Done:
     path = f"{node}:{os.environ.get('PATH', '')}"
     environment = {**os.environ, "PATH": path, "CI": "true", "NO_COLOR": "1", "FORCE_COLOR": "0"}
-    return steps.run([str(node / "npm"), *arguments], progress, cwd=WEB, env=environment)
+    return steps.run([str(node / "npm"), *arguments], progress, cwd=folder, env=environment)

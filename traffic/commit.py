@@ -1,18 +1,18 @@
 """The one transaction of a batch: offsets, passages, roll-ups, findings, feed and quarantine together, or nothing."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import msgspec
 import numpy as np
 import psycopg
 
-from traffic import findings, store
+from traffic import findings, store, tracking
 from traffic.buckets import Width, begins_us, due_us
 from traffic.collect import Gap, Place, Work
 from traffic.errors import LeaseLost
+from traffic.feed_writer import FeedRow, write_feed
 from traffic.findings import Candidate, Finding
 from traffic.lease import Held
 from traffic.limits import LEASE_S
@@ -42,20 +42,6 @@ class Judged:
     duplicates: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedRow:
-    """A visible change on its way to the screens."""
-
-    partition: int
-    topic: str
-    kind: str
-    key: str
-    units: Iterable[int]
-    body: dict
-    visibility: int = 0
-    addressees: Iterable[int] = ()
-
-
 def commit(
     connection: psycopg.Connection, book: Book, held: dict[int, Held], work: Work, judged: Judged, *, now_us: int
 ) -> dict[int, int]:
@@ -74,10 +60,12 @@ def commit(
             store.add_sources(connection, judged.second_sources)
         store.write_travel_times(connection, judged.travels, slot=min(held))
         _amend(connection, judged.changed, slot=min(held), now_us=now_us)
+        moved = tracking.store_positions(connection, book.tracked, work.positions, slot=min(held))
         if work.rejects:
             store.write_rejects(connection, work.rejects, book.above_unit, book.top_unit)
         feed = flow_rows(rows, book, slot=min(held), now_us=now_us)
         feed += device_rows(connection, book, work, slot=min(held))
+        feed += moved
         feed += _write_findings(connection, judged, now_us=now_us)
         return write_feed(connection, held, feed, now_us=now_us)
 
@@ -313,38 +301,3 @@ def _plate(connection: psycopg.Connection, finding: Finding, batch: PassageBatch
         row = connection.execute(SQL["odd_plates_read"], {"keys": [finding.plate_key]}).fetchone()
         text = row[1] if row else ""
     return text
-
-
-def write_feed(
-    connection: psycopg.Connection, held: dict[int, Held], rows: list[FeedRow], *, now_us: int
-) -> dict[int, int]:
-    """Number the rows without gaps in each partition and write them; returns where each feed stands now."""
-    if not rows:
-        return {}
-    moved: dict[int, int] = {}
-    seqs = []
-    for row in rows:
-        moved[row.partition] = moved.get(row.partition, held[row.partition].feed_seq) + 1
-        seqs.append(moved[row.partition])
-    connection.execute(
-        SQL["feed_write"],
-        {
-            "at": when(now_us),
-            "partitions": [row.partition for row in rows],
-            "seqs": seqs,
-            "topics": [row.topic for row in rows],
-            "kinds": [row.kind for row in rows],
-            "keys": [row.key for row in rows],
-            "audiences": [_int_array(row.units) for row in rows],
-            "visibilities": [row.visibility for row in rows],
-            "addressees": [_int_array(row.addressees) for row in rows],
-            "bodies": [msgspec.json.encode(row.body).decode() for row in rows],
-        },
-    )
-    connection.execute(SQL["feed_moved"], {"ids": list(moved), "seqs": list(moved.values())})
-    return moved
-
-
-def _int_array(numbers: Iterable[int]) -> str:
-    """An int[] as PostgreSQL writes it."""
-    return f"{{{','.join(map(str, sorted(numbers)))}}}"

@@ -6,6 +6,7 @@ commit the state is rebuilt from snapshot and replay: it never goes on with stat
 
 import gc
 import signal
+import threading
 import traceback
 from collections import deque
 from types import FrameType
@@ -37,6 +38,7 @@ from traffic.restore import STATE_AGE_US, logicals_of, restore
 from traffic.rulebook import Book, load_book
 from traffic.settings import Settings
 from traffic.store import SQL, when
+from traffic.upkeep import Upkeep
 from traffic.vehicles import Verdict, judge, travel_time
 from traffic.vehicles.known import KnownRecords, content_hash
 from traffic.vehicles.state import FORMAT, VehicleState
@@ -85,7 +87,7 @@ class Worker(PartitionKeeper):
         gaping = {gap.partition for gap in work.gaps}
         self._settle(connection, [p for p in found if p not in work.moves and p not in gaping])
         entries = sum(len(entries) for entries in work.read.values())
-        records = max(1, len(work.batch)) / max(1, entries)
+        records = max(1, len(work.batch) + len(work.positions)) / max(1, entries)
         self.read_count = int(np.clip(BATCH_RECORDS_MAX / records / max(1, len(found)), 16, 2_000))
 
     def _without_hopeless(
@@ -124,7 +126,7 @@ class Worker(PartitionKeeper):
         if self.book is not None and versions == self.book.versions:
             return
         before = self.book.versions["watchlist"] if self.book else None
-        self.book = load_book(connection, now_us=self.clock.now_us())
+        self.book = load_book(connection, self.book, now_us=self.clock.now_us())
         if before is not None:
             self._look_back(connection, list(self.held), newer_than=before)
 
@@ -322,6 +324,7 @@ class Worker(PartitionKeeper):
                 own.covered_from_us = max(own.covered_from_us, forget_us)
         self.figures.update(
             records=len(judged.new),
+            positions=len(work.positions),
             duplicates=judged.duplicates,
             amendments=len(judged.changed),
             findings=len(judged.candidates),
@@ -348,4 +351,15 @@ def run(settings: Settings) -> None:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    beside = threading.Thread(target=_upkeep, args=(settings, worker.stop), name="upkeep")
+    beside.start()
     worker.run()
+    beside.join()
+
+
+def _upkeep(settings: Settings, stop: threading.Event) -> None:
+    """The upkeep beside the loop; should it end by a fault, the process ends and is started anew."""
+    try:
+        Upkeep(settings, stop).run()
+    finally:
+        stop.set()

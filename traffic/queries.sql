@@ -111,6 +111,31 @@ FROM unnest(%(minutes)b::bigint[], %(checkpoints)b::int[], %(directions)b::small
 ON CONFLICT (checkpoint, minute, direction, class, slot) DO UPDATE SET passages = checkpoint_minute.passages + excluded.passages,
     measured = checkpoint_minute.measured + excluded.measured, speed_sum = checkpoint_minute.speed_sum + excluded.speed_sum;
 
+-- name: positions_add
+-- Each position once: of a subject there is one for each moment.
+INSERT INTO position SELECT * FROM {staged} ON CONFLICT DO NOTHING;
+
+-- name: positions_latest
+-- The newest word of each subject wins, whatever came first; of two of one moment the same one always.
+INSERT INTO position_latest AS kept (subject_kind, subject, class_group, observed_at, received_at, lon, lat, speed_kmh,
+    bearing_deg, road_id, stake_m, direction, unit_id, audience)
+SELECT t.subject_kind, t.subject, t.class_group, timestamptz 'epoch' + t.observed_us * interval '1 microsecond',
+       timestamptz 'epoch' + t.received_us * interval '1 microsecond', t.lon, t.lat, nullif(t.speed_kmh, 'NaN'),
+       nullif(t.bearing_deg, 'NaN'), nullif(t.road_id, 0), CASE WHEN t.road_id <> 0 THEN t.stake_m END,
+       nullif(t.direction, 0), t.unit_id, t.audience::int[]
+FROM unnest(%(subject_kind)b::smallint[], %(subject)b::bigint[], %(class_group)b::smallint[], %(observed_at)b::bigint[],
+            %(received_at)b::bigint[], %(lon)b::float8[], %(lat)b::float8[], %(speed_kmh)b::real[], %(bearing_deg)b::real[],
+            %(roads)b::int[], %(stakes)b::int[], %(directions)b::smallint[], %(units)b::int[], %(audiences)b::text[])
+     AS t(subject_kind, subject, class_group, observed_us, received_us, lon, lat, speed_kmh, bearing_deg, road_id, stake_m,
+          direction, unit_id, audience)
+ON CONFLICT (subject_kind, subject, class_group) DO UPDATE SET observed_at = excluded.observed_at,
+    received_at = excluded.received_at, lon = excluded.lon, lat = excluded.lat, speed_kmh = excluded.speed_kmh,
+    bearing_deg = excluded.bearing_deg, road_id = excluded.road_id, stake_m = excluded.stake_m,
+    direction = excluded.direction, unit_id = excluded.unit_id, audience = excluded.audience
+WHERE (excluded.observed_at, excluded.received_at, excluded.lon, excluded.lat, coalesce(excluded.speed_kmh, -1), coalesce(excluded.bearing_deg, -1))
+    > (kept.observed_at, kept.received_at, kept.lon, kept.lat, coalesce(kept.speed_kmh, -1), coalesce(kept.bearing_deg, -1))
+RETURNING subject_kind, subject, class_group;
+
 -- name: travel_times
 -- Vehicles by section and 30 s in the slot of this writer, with the times of the first of them.
 INSERT INTO travel_time AS kept (bucket, section, slot, vehicles, seconds)
@@ -214,6 +239,15 @@ SELECT unit_id, array_agg(ancestor ORDER BY ancestor) FROM above GROUP BY unit_i
 
 -- name: device_units
 SELECT id, unit_id FROM device;
+
+-- name: links
+SELECT id, road_id, direction, from_stake_m, to_stake_m, length_m, lanes, limit_kmh, unit_id, geometry, corridor FROM link;
+
+-- name: crews
+SELECT id, unit_id FROM crew;
+
+-- name: key_vehicles
+SELECT plate_key, class_group, plate, kind, unit_id FROM key_vehicle ORDER BY plate_key, class_group;
 
 -- name: sections
 SELECT id, from_checkpoint, to_checkpoint, length_m, limit_kmh FROM section;

@@ -1,11 +1,16 @@
 """What the stream's rules rest on, read from the tables in one go and kept until a version changes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
 
 from traffic.limits import WATCH_LOOKBACK_S
+from traffic.network import Link
+from traffic.plates import CLASS_UNCERTAIN
+from traffic.positions import PlaceIndex
 from traffic.store import SQL, us_of, when
+from traffic.tracking import KeyVehicle, Tracked
 from traffic.vehicles import RuleBook, build_rulebook
 from traffic.vehicles.watchlist import WatchEntry
 
@@ -22,10 +27,14 @@ class Book:
     above_unit: dict[int, frozenset[int]]  # a unit and all above it
     unit_of_device: dict[int, int]
     top_unit: int
+    tracked: Tracked  # whose positions are shown to whom
 
 
-def load_book(connection: psycopg.Connection, *, now_us: int) -> Book:
-    """Read everything in one snapshot, so that the versions belong to what was read."""
+def load_book(connection: psycopg.Connection, before: Book | None = None, *, now_us: int) -> Book:
+    """Read everything in one snapshot, so that the versions belong to what was read.
+
+    The places of the network, which is large, are taken from the book before where they did not change.
+    """
     at = {"at": when(now_us)}
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -33,6 +42,11 @@ def load_book(connection: psycopg.Connection, *, now_us: int) -> Book:
         checkpoints = connection.execute(SQL["checkpoints_with_audience"], at).fetchall()
         above = {unit: frozenset(units) for unit, units in connection.execute(SQL["units_above"], at)}
         sections = connection.execute(SQL["sections"]).fetchall()
+        places = before.tracked.places if before and before.versions["network"] == versions["network"] else None
+        if places is None:
+            places = PlaceIndex(_links(connection))
+        crews: dict[int, int] = dict(connection.execute(SQL["crews"]).fetchall())
+        vehicles = _key_vehicles(connection)
         devices: dict[int, int] = dict(connection.execute(SQL["device_units"]).fetchall())
         with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
             rules = cursor.execute(SQL["rules"], at).fetchall()
@@ -52,7 +66,24 @@ def load_book(connection: psycopg.Connection, *, now_us: int) -> Book:
         above_unit=above,
         unit_of_device=devices,
         top_unit=top,
+        tracked=Tracked(places=places, crews=crews, key_vehicles=vehicles, above_unit=above, top_unit=top),
     )
+
+
+def _links(connection: psycopg.Connection) -> Iterator[Link]:
+    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        for row in cursor.execute(SQL["links"]):
+            geometry = tuple((lon, lat) for lon, lat in row.pop("geometry"))
+            yield Link(**{**row, "corridor": tuple(row["corridor"])}, geometry=geometry)
+
+
+def _key_vehicles(connection: psycopg.Connection) -> dict[tuple[int, int], KeyVehicle]:
+    """The registry; a device that tells no class is of the plate's first class."""
+    found: dict[tuple[int, int], KeyVehicle] = {}
+    for key, group, plate, kind, unit in connection.execute(SQL["key_vehicles"]):
+        found[key, group] = vehicle = KeyVehicle(plate=plate, kind=kind, unit=unit)
+        found.setdefault((key, CLASS_UNCERTAIN), vehicle)
+    return found
 
 
 def _entry(row: dict) -> WatchEntry:

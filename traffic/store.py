@@ -139,10 +139,10 @@ def _set_passage(
     values = {name: float("nan") if value is None else value for name, value in after.items()}
     place = {"observed_at": when(int(row["observed_at"])), "source_hash": int(row["source_hash"])}
     connection.execute(
-        sql.SQL("UPDATE passage SET {} WHERE checkpoint = %(checkpoint)s AND observed_at = %(observed_at)s").format(
+        sql.SQL("UPDATE passage SET {} WHERE checkpoint = %(checkpoint)s::int AND observed_at = %(observed_at)s").format(
             sets
         )
-        + sql.SQL(" AND source_hash = %(source_hash)s"),
+        + sql.SQL(" AND source_hash = %(source_hash)s::bigint"),
         {**place, **values, "checkpoint": int(row["checkpoint"])},
     )
     both = np.repeat(row, 2)

@@ -228,11 +228,11 @@ GRANT EXECUTE ON FUNCTION link_series(int, timestamptz, timestamptz, text, times
     index_series(text, int, timestamptz, timestamptz, text, timestamptz) TO traffic_api;
 
 -- ---------------------------------------------------------------- how long what is kept
--- Data as everything: who may, changes a row, and the next look acts on it. `by` is the column of the time; compression
--- (in the Community edition alone) keeps the rows of one `segment` together, ordered as the look-ups come.
+-- Data as everything: who may, changes a row, and the next look acts on it. Compression (in the Community edition alone)
+-- keeps the rows of one `segment` together, ordered as the look-ups come.
 CREATE TABLE retention (
     what       text PRIMARY KEY,                     -- table
-    by         text NOT NULL,
+    time_column text NOT NULL,
     keep_days  int CHECK (keep_days >= 1),           -- null: for ever
     pack_days  int CHECK (pack_days >= 1),           -- older chunks are compressed; null: never
     segment    text NOT NULL DEFAULT '',
@@ -240,7 +240,7 @@ CREATE TABLE retention (
     changed_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',
     changed_by text NOT NULL DEFAULT 'default'
 );
-INSERT INTO retention (what, by, keep_days, pack_days, segment, sort) VALUES
+INSERT INTO retention (what, time_column, keep_days, pack_days, segment, sort) VALUES
     -- Of old passages tracks of one plate are asked for: sorted by plate, the bounds of each packed block lead to it.
     ('passage',             'observed_at', 90,   7,    'checkpoint', 'plate_key, observed_at, source_hash'),
     ('passage_extra',       'observed_at', 90,   7,    '', 'source_hash, observed_at'),
@@ -285,7 +285,7 @@ BEGIN
     IF is_hypertable(r.what) THEN
         SELECT count(*) INTO gone FROM drop_chunks(format('%I', r.what)::regclass, older_than => at - make_interval(days => r.keep_days));
     ELSE
-        EXECUTE format('DELETE FROM %I WHERE %I < $1', r.what, r.by) USING at - make_interval(days => r.keep_days);
+        EXECUTE format('DELETE FROM %I WHERE %I < $1', r.what, r.time_column) USING at - make_interval(days => r.keep_days);
         GET DIAGNOSTICS gone = ROW_COUNT;
     END IF;
     RETURN gone;
@@ -312,27 +312,49 @@ BEGIN
     RETURN true;
 END $$;
 
--- Community edition, real time: TimescaleDB's own jobs compress and drop. Made anew only where a row says otherwise now.
+-- Days after which TimescaleDB's own job drops ('policy_retention') or compresses ('policy_compression'); null: no job.
+CREATE FUNCTION policy_days(wanted text, job text) RETURNS int LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT (extract(epoch FROM coalesce(config ->> 'drop_after', config ->> 'compress_after')::interval) / 86400)::int
+    FROM timescaledb_information.jobs j
+    WHERE j.hypertable_schema = 'public' AND j.hypertable_name = wanted AND j.proc_name = job $$;
+
+-- Community edition, real time: TimescaleDB's own jobs compress and drop. A job is made anew only where its row says
+-- otherwise now, because each new one runs at once. True: something was changed.
 CREATE FUNCTION retention_policies(wanted text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE r retention;
+DECLARE r retention; changed boolean := false;
 BEGIN
     SELECT * INTO r FROM retention WHERE what = wanted;
     IF NOT FOUND OR NOT has_policies() OR NOT is_hypertable(wanted) THEN
         RETURN false;
     END IF;
-    EXECUTE 'SELECT remove_retention_policy($1, if_exists => true)' USING wanted::regclass;
-    IF r.keep_days IS NOT NULL THEN
-        EXECUTE 'SELECT add_retention_policy($1, drop_after => $2)' USING wanted::regclass, make_interval(days => r.keep_days);
+    IF policy_days(wanted, 'policy_retention') IS DISTINCT FROM r.keep_days THEN
+        changed := true;
+        EXECUTE 'SELECT remove_retention_policy($1, if_exists => true)' USING wanted::regclass;
+        IF r.keep_days IS NOT NULL THEN
+            EXECUTE 'SELECT add_retention_policy($1, drop_after => $2)' USING wanted::regclass, make_interval(days => r.keep_days);
+        END IF;
     END IF;
-    IF retention_compressible(wanted) THEN
+    IF policy_days(wanted, 'policy_compression') IS DISTINCT FROM r.pack_days THEN
+        changed := true;
         EXECUTE 'SELECT remove_compression_policy($1, if_exists => true)' USING wanted::regclass;
-        EXECUTE 'SELECT add_compression_policy($1, compress_after => $2)' USING wanted::regclass, make_interval(days => r.pack_days);
+        IF retention_compressible(wanted) THEN
+            EXECUTE 'SELECT add_compression_policy($1, compress_after => $2)' USING wanted::regclass, make_interval(days => r.pack_days);
+        END IF;
     END IF;
-    RETURN true;
+    RETURN changed;
 END $$;
 
--- Community edition, another clock than the real one: compress by the domain's time; how many chunks.
+-- Community edition, another clock than the real one: TimescaleDB's jobs, which go by real time, must not run.
+CREATE FUNCTION retention_no_policies(wanted text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$ BEGIN
+    IF has_policies() AND is_hypertable(wanted) THEN
+        EXECUTE 'SELECT remove_retention_policy($1, if_exists => true)' USING wanted::regclass;
+        EXECUTE 'SELECT remove_compression_policy($1, if_exists => true)' USING wanted::regclass;
+    END IF;
+END $$;
+
+-- Compress by the domain's time; how many chunks.
 CREATE FUNCTION retention_compress(wanted text, at timestamptz) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE packed bigint; days int;
@@ -341,12 +363,14 @@ BEGIN
         RETURN 0;
     END IF;
     SELECT pack_days INTO days FROM retention WHERE what = wanted;
-    EXECUTE 'SELECT count(compress_chunk(c, if_not_compressed => true)) FROM show_chunks($1, older_than => $2) AS c'
+    EXECUTE 'SELECT count(compress_chunk(c)) FROM show_chunks($1, older_than => $2) AS c
+             JOIN timescaledb_information.chunks i ON format(''%I.%I'', i.chunk_schema, i.chunk_name)::regclass = c
+             WHERE NOT i.is_compressed'
         INTO packed USING wanted::regclass, at - make_interval(days => days);
     RETURN packed;
 END $$;
 
 REVOKE ALL ON FUNCTION retention_drop(text, timestamptz), retention_compressible(text), retention_policies(text),
-    retention_compress(text, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION retention_drop(text, timestamptz), retention_policies(text), retention_compress(text, timestamptz)
-    TO traffic_writer;
+    retention_no_policies(text), retention_compress(text, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION retention_drop(text, timestamptz), retention_policies(text), retention_no_policies(text),
+    retention_compress(text, timestamptz) TO traffic_writer;

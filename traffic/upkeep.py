@@ -1,0 +1,62 @@
+"""Beside a worker's loop: roll-ups from fine to coarse, and what is too old goes. Any number of workers may run it."""
+
+import threading
+
+import psycopg
+import structlog
+
+from traffic import database, retention, rollups
+from traffic.clock import monotonic_s
+from traffic.errors import ServiceError
+from traffic.settings import Settings
+
+log = structlog.get_logger()
+PAUSE_S = 5.0
+RETENTION_EVERY_S = 3600.0
+RETENTION_FIRST_S = 60.0  # a start has other things to do
+LOCK_WAIT_MS = 5_000  # what drops chunks does not queue before those who write
+
+
+class Upkeep:
+    """One turn after another on a connection of its own, until told to stop."""
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._connection: psycopg.Connection | None = None
+        self._retention_due_s = monotonic_s() + RETENTION_FIRST_S
+
+    def run(self) -> None:
+        """The loop of a thread; what fails is tried again with a new connection."""
+        while not self._stop.wait(PAUSE_S):
+            try:
+                self.turn()
+            except (ServiceError, psycopg.Error) as error:
+                log.warning("upkeep failed", why=str(error).splitlines()[0] if str(error) else repr(error))
+                self.close()
+        self.close()
+
+    def turn(self) -> None:
+        """Settle all roll-ups that are due; now and then look at what is too old."""
+        connection = self._connected()
+        while rollups.settle(connection, now_us=self._settings.clock.now_us()) and not self._stop.is_set():
+            pass
+        if monotonic_s() >= self._retention_due_s:
+            self._retention_due_s = monotonic_s() + RETENTION_EVERY_S
+            kept = retention.keep(connection, self._settings.clock)
+            if kept.dropped or kept.compressed or kept.policies:
+                log.info("kept", dropped=kept.dropped, compressed=kept.compressed, policies=kept.policies)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = database.connect(
+                str(self._settings.database_url), database.WRITER, autocommit=True, connect_timeout=5
+            )
+            self._connection.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
+        return self._connection
