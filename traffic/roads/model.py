@@ -215,6 +215,7 @@ class Inputs:
     works: Sequence[RoadWork] = ()  # planned within the hour, or active
     usual_kmh: np.ndarray | None = None  # of each link in this quarter of an hour, from history; NaN: not known
     usual_vph: np.ndarray | None = None
+    usual_next_vph: np.ndarray | None = None  # the highest usual flow of the coming hour
     above: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # unit -> itself and all above, for the indices
 
 
