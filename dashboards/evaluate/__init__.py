@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 
+import dashboards.evaluate.links as links
 import dashboards.evaluate.section_speed as section_speed
 from dashboards.bench.measured import Measurement, Progress, as_text
 from dashboards.bench.measured import run as _run
 
 __all__ = ["EVALUATIONS", "as_text", "run"]
 
-EVALUATIONS: dict[str, Measurement] = {"section_speed": section_speed.EVALUATION}
+EVALUATIONS: dict[str, Measurement] = {
+    "links": links.EVALUATION,
+    "section_speed": section_speed.EVALUATION,
+}
 
 
 def run(name: str, options: Mapping[str, str], progress: Progress = lambda line: None) -> dict:

@@ -24,8 +24,8 @@ LEAST_WEIGHT = 1e-4
 class Smoothing:
     """Kernels of the adaptive smoothing method (Treiber, Helbing 2002; van Lint, Hoogendoorn 2010)."""
 
-    smooth_m: float = bounded(600.0, 50.0, 10_000.0)
-    smooth_s: float = bounded(60.0, 10.0, 600.0)
+    smooth_m: float = bounded(250.0, 50.0, 10_000.0)
+    smooth_s: float = bounded(30.0, 10.0, 600.0)
     wave_free_kmh: float = bounded(70.0, 20.0, 200.0)  # free flow is carried downstream
     wave_jam_kmh: float = bounded(15.0, 5.0, 40.0)  # a jam grows upstream
     bridge_m: float = bounded(2_000.0, 0.0, 20_000.0)  # a link without sensors is told by others no farther away

@@ -51,7 +51,7 @@ class LinkRule(Smoothing):
         default_factory=lambda: {"expressway": 0.95, "trunk": 0.9, "urban": 0.75}, metadata={"bounds": (0.1, 1.5)}
     )
     adaptive: int = bounded(1, 0, 1)
-    flow_s: float = bounded(120.0, 30.0, 600.0)  # how fast what was counted is forgotten
+    flow_s: float = bounded(90.0, 30.0, 600.0)  # how fast what was counted is forgotten
     cover_m: float = bounded(2_000.0, 50.0, 50_000.0)  # of road that a point sensor speaks for
     felt_m: float = bounded(6.5, 3.0, 20.0)  # length over which a vehicle is felt
     standing_percent: float = bounded(30.0, 5.0, 100.0)  # fuller without a vehicle counted: a standing queue
@@ -76,6 +76,7 @@ class Points:
     occupancy: np.ndarray
     heavy_share: np.ndarray
     spread: np.ndarray  # standard deviation of speed over its mean
+    coverage: np.ndarray  # 0..1: of the link, by sensors as far as they are trusted
     confidence: np.ndarray
     observed_us: np.ndarray
     detectors: np.ndarray  # bool: some of them are
@@ -188,6 +189,7 @@ def _by_points(
         occupancy=over(told.occupancy),
         heavy_share=over(told.heavy_share),
         spread=over(told.spread),
+        coverage=np.where(known, coverage, 0.0),
         confidence=np.where(known, mean_trust * (0.3 + 0.7 * coverage), 0.0),
         observed_us=np.where(known, _newest(weights, told.observed_us), 0),
         detectors=known & kinds[0],
@@ -296,12 +298,16 @@ def estimate(  # noqa: PLR0913 - one argument for each thing that a picture rest
 
 
 def _join(points: Points, times: SectionTimes) -> tuple[np.ndarray, np.ndarray]:
-    """Pace (times free flow) and confidence from both, each by the weight of its confidence; less where they differ."""
+    """Pace (times free flow) and confidence from both; less of it where they differ.
+
+    Travel times speak for what point sensors do not cover: they mean a long stretch, and what was minutes ago.
+    """
     by_points, by_times = points.confidence, times.confidence
     pace = np.where(np.isnan(times.pace), points.pace, times.pace)
     both = ~np.isnan(points.pace) & ~np.isnan(times.pace)
+    weight = (1.0 - points.coverage) * by_times
     with np.errstate(invalid="ignore", divide="ignore"):
-        joined = (points.pace * by_points + times.pace * by_times) / (by_points + by_times)
+        joined = (points.pace * points.coverage + times.pace * weight) / (points.coverage + weight)
         agreement = np.clip(np.exp(-np.abs(np.log(points.pace / times.pace))), 0.4, 1.0)
     pace = np.where(both, joined, pace)
     confidence = 1.0 - (1.0 - by_points) * (1.0 - by_times)

@@ -187,12 +187,14 @@ def context_of(said: Said, rule: HealthRule) -> Context:
     near = said.neighbours
     told_flow = np.where(believed, flow, np.nan)
     evidence = np.stack([_of(told_flow, near.up), _of(told_flow, near.down), _usual_vph(said)])
+    # One word alone may mean a closed road: it counts for less.
+    share = np.where((~np.isnan(evidence)).sum(0) >= 2, rule.expected_share, rule.expected_share / 3)
     return Context(
         flow_vph=flow,
         speed_kmh=speed,
         stands=stands,
         slowed=slow | _of_bool(slow, near.up) | _of_bool(slow, near.down),
-        expected_vph=np.fmin.reduce(evidence, axis=0) * rule.expected_share,
+        expected_vph=np.fmin.reduce(evidence, axis=0) * share,
         limit_kmh=limit,
     )
 
