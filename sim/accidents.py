@@ -15,7 +15,7 @@ BEHIND_M = (60.0, 220.0)
 ALL_LANES_SHARE = 0.55
 CLEARED_SHARE = 0.65  # of its time, after which an accident on all lanes leaves one lane free
 # Until then that lane is opened once a minute, the longer the more lanes there are, and the queue creeps.
-RELEASE_EVERY_S, RELEASE_LANE_S = 60.0, 4.0
+RELEASE_EVERY_S, RELEASE_LANE_S = 60.0, 3.0
 OPEN_MAX = 6  # at the same time
 
 

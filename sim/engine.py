@@ -38,10 +38,11 @@ class Engine:
                 "sumo", "--net-file", start["network"], "--additional-files", start["loops_file"],
                 "--step-length", str(self._step_s), "--seed", str(start["seed"]), "--no-step-log", "true",
                 "--no-warnings", "true", "--time-to-teleport", "-1", "--collision.action", "none",
-                "--default.speeddev", "0", "--xml-validation", "never",
+                "--default.speeddev", "0", "--xml-validation", "never", *start.get("options", ()),
             ]
         )  # fmt: skip
-        self._loops = libsumo.inductionloop.getIDList()
+        self._observes = start.get("observe", True)  # a bench compares with a simulation that nobody looks at
+        self._loops = libsumo.inductionloop.getIDList() if self._observes else ()
         self._counts = LoopCounts(loop for loop in self._loops if loop.startswith("d"))
         self._edges = [edge for edge in libsumo.edge.getIDList() if not edge.startswith(":")]
         self._sums = EdgeSums()
@@ -121,7 +122,7 @@ class Engine:
             for loop in self._loops:
                 if rows := rows_of(loop):
                     crossings += self._counts.step(loop, rows, self._time_s, self._step_s, self._speed_ms)
-            if self._steps % EDGES_EVERY_STEPS == 0:
+            if self._observes and self._steps % EDGES_EVERY_STEPS == 0:
                 self._look_at_edges()
         crossings.sort(key=lambda crossing: crossing[2])
         return {

@@ -54,9 +54,14 @@ class EngineProcess:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     @classmethod
     async def start(cls, start: dict[str, Any]) -> "EngineProcess":
-        """Start the process (keys network, loops_file, seed, step_s, types) and wait until it is ready."""
+        """Start the process (keys network, loops_file, seed, step_s, types; options, observe) and wait until it is ready."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -18,7 +18,7 @@ END_M = 30.0
 # Road code, from stake, to stake (metres), vehicles per hour and direction in the busiest hour.
 STRETCHES = (
     ("G1", 962_000, 1_014_000, 1_800.0),
-    ("G102", 955_000, 1_010_000, 800.0),
+    ("G102", 955_000, 1_010_000, 1_000.0),
     ("G302", 470_000, 505_000, 500.0),
     ("G0102", 0, 100_000, 700.0),
 )

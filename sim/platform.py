@@ -47,6 +47,7 @@ class Platform:
         self.counts = Counts()
         self._client = client
         self._clock = clock
+        self._keepalive_s = max(SEND_EVERY_S, KEEPALIVE_EVERY_S / max(1.0, clock.rate))  # by the instance's clock
         self._auth = httpx.DigestAuth(code, password)
         self._waiting: deque[dict[str, object]] = deque()
         self._registered = False
@@ -106,7 +107,7 @@ class Platform:
             answer = await self._post("/VIID/System/Keepalive", json.dumps(body).encode())
             if answer.status_code != 200:
                 return self._not_ok(answer)
-            self._keepalive_due_s = now_s + KEEPALIVE_EVERY_S
+            self._keepalive_due_s = now_s + self._keepalive_s
         while self._waiting:
             wait_s = await self._send_batch()
             if wait_s is not None:
@@ -119,7 +120,7 @@ class Platform:
         if answer.status_code != 200:
             return self._not_ok(answer)
         self._registered = True
-        self._keepalive_due_s = monotonic_s() + KEEPALIVE_EVERY_S
+        self._keepalive_due_s = monotonic_s() + self._keepalive_s
         self._say("registered")
         return None
 

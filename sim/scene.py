@@ -34,6 +34,17 @@ class Zone:
     detectors: Sequence[Detector]
     checkpoints: Sequence[Checkpoint]
 
+    @property
+    def accident_detectors(self) -> list[Detector]:
+        """The busiest two that do not stand at one place: they see the script's accidents."""
+        first = self.detectors[:1]
+        others = [one for one in self.detectors if first and (one.road_id, one.stake_m) != _stand(first[0])]
+        return [*first, *others[:1]]
+
+
+def _stand(detector: Detector) -> tuple[int, int]:
+    return detector.road_id, detector.stake_m
+
 
 @dataclass(slots=True, kw_only=True)
 class Change:
@@ -150,14 +161,14 @@ class Scene:
     def _script_accidents(self, zone: Zone, now_s: float, live_s: float) -> None:
         """One before the cameras look, so that its jam is there; one some minutes later, so that its begin is seen."""
         spans = ((now_s, live_s + 900.0, 90.0), (live_s + 150.0, live_s + 1_050.0, 110.0))
-        for number, ((from_s, to_s, away_m), detector) in enumerate(zip(spans, zone.detectors, strict=False)):
+        for number, ((from_s, to_s, away_m), detector) in enumerate(zip(spans, zone.accident_detectors, strict=False)):
             spot = behind(detector, self._places, away_m)
             if spot is not None:
                 name = f"script-{zone.unit}-{number}"
                 self.accidents.add(accident_at(name, spot, detector.lanes, (from_s, to_s)))
 
     def _script_faults(self, zone: Zone, live_s: float) -> None:
-        spare = zone.detectors[2:]  # those of the accidents see them
+        spare = [detector for detector in zone.detectors if detector not in zone.accident_detectors]
         for detector, kind, lane, from_s in zip(
             spare, (LOCKED_ON, SILENT), (1, 0), (live_s, live_s + 60.0), strict=False
         ):
@@ -171,7 +182,7 @@ class Scene:
             self.faults.add(_dirty_camera(gate, live_s + 120.0))
 
     def _script_works(self, zone: Zone, live_us: int, number: int) -> None:
-        taken = {detector.link_id for detector in zone.detectors[:2]}
+        taken = {detector.link_id for detector in zone.accident_detectors}
         free = [link for link in zone.links if link.id not in taken and link.lanes > 1 and link.length_m > 3_000]
         if free:
             begin_us = live_us + 240 * SECOND_US

@@ -103,7 +103,7 @@ class World:
         )  # fmt: skip
 
     def _streams(self) -> Flows:
-        scale = self._size / VEHICLES
+        scale = min(1.0, self._size / VEHICLES)
         streams = [
             replace(stream, per_h=stream.per_h * scale) for stream in streams_of(self._province.roads, self.places)
         ]
@@ -148,24 +148,38 @@ class World:
         return round(self._size * demand.share(now_us))
 
     # ---------------------------------------------------------------- time
-    async def warm_up(self, engine: EngineProcess, stop: asyncio.Event, *, look_back_s: float = LOOK_BACK_S) -> None:
+    async def warm_up(
+        self,
+        engine: EngineProcess,
+        stop: asyncio.Event,
+        *,
+        look_back_s: float = LOOK_BACK_S,
+        steps: int = WARM_UP_STEPS,
+    ) -> None:
         """Everyone gets on the road, unseen; then the watched ones start, and the cameras have looked for a while."""
-        now_us = self._clock.now_us()
-        share = demand.share(now_us)
-        self._people.expect(self._wanted(now_us), demand.heavy_share(now_us), new_max=0)
-        self._pending = self._people.begin() + self._people.through(self._flows.begin(share))
-        self._pending += self._people.keys([vehicle for vehicle, _ in self._key_vehicles], self._key_beats())
-        self.anchor(look_back_s + WARM_UP_STEPS)
-        for step in range(0, WARM_UP_STEPS, STEPS_AT_ONCE_MAX):
+        share = demand.share(self._clock.now_us())
+        self._pending = self._begin(share)
+        self.anchor(look_back_s + steps)
+        for step in range(0, steps, STEPS_AT_ONCE_MAX):
             if stop.is_set():
                 return
             if step == SCRIPT_AT_STEP:
-                self._scene.begin(self.time_s, WARM_UP_STEPS, self.now_us + round((WARM_UP_STEPS - step) * 1e6))
+                self._scene.begin(self.time_s, steps, self.now_us + round((steps - step) * 1e6))
             if step >= SCRIPT_AT_STEP:
-                self._happen(share)
+                self._said = self._happen(share)  # kept until somebody sends it
             self._follow(await engine.run(self._command(), STEPS_AT_ONCE_MAX))
         self._pending += self._people.watched()
         self.anchor(look_back_s)
+
+    def _begin(self, share: float) -> list[Trip]:
+        now_us = self._clock.now_us()
+        self._people.expect(self._wanted(now_us), demand.heavy_share(now_us), new_max=0)
+        trips = self._people.begin() + self._people.through(self._flows.begin(share))
+        return trips + self._people.keys([vehicle for vehicle, _ in self._key_vehicles], self._key_beats())
+
+    def everyone(self) -> list[dict[str, object]]:
+        """The vehicles of the begin as the engine is told of them, for a run that nobody looks at."""
+        return [trip.command() for trip in self._begin(demand.share(self._clock.now_us()))]
 
     def anchor(self, behind_s: float = 0.0) -> None:
         """From here simulated time and domain time run together; `behind_s` of it are still to be driven."""

@@ -5,7 +5,7 @@ Every bench makes an instance of its own in a scratch folder, runs the real proc
 
 from collections.abc import Mapping
 
-from dashboards.bench import cycle, ingest, latency, takeover
+from dashboards.bench import cycle, ingest, latency, takeover, twin
 from dashboards.bench.measured import Measurement, Progress, as_text
 from dashboards.bench.measured import run as _run
 
@@ -16,6 +16,7 @@ BENCHES: dict[str, Measurement] = {
     "ingest": ingest.BENCH,
     "latency": latency.BENCH,
     "takeover": takeover.BENCH,
+    "twin": twin.BENCH,
 }
 
 
