@@ -96,7 +96,7 @@ describe('the live client', () => {
     const socket = await connected();
     expect(socket.said).toEqual([
       { type: 'hello', ticket: 'ticket-0' },
-      { type: 'subscribe', topics: ['roads', 'alerts', 'figures'], viewport: null },
+      { type: 'subscribe', topics: ['roads', 'alerts', 'figures', 'links', 'events', 'units'], viewport: null },
     ]);
     expect(links()).toEqual(['connecting', 'live']);
   });

@@ -2,7 +2,11 @@
 import { named, t, type Word } from '../words/index.svelte';
 import { zh } from '../words/zh';
 import { SessionEnded, type Ticket } from './protocol';
-import type { Alert, Area, Me } from './types';
+import { stretchesOf, withRoadIds, type RawArea } from './roadids';
+import type {
+  Alert, Area, AreaSummary, DetectorStory, EventStory, Found, LinkStory, Me, PlaceAnswer, RoadWork, SensorRow, Trend,
+  UnitNode, WeatherReport,
+} from './types';
 
 const TIMEOUT_MS = 15_000;
 const LOCKED_S = 60; // how long to wait where the server doesn't say
@@ -86,7 +90,51 @@ export async function socketTicket(): Promise<Ticket> {
 }
 
 export async function area(): Promise<Area> {
-  return call('GET', '/api/map');
+  return withRoadIds(await call<RawArea>('GET', '/api/map'));
+}
+
+export async function units(): Promise<UnitNode[]> {
+  return (await call<{ units: UnitNode[] }>('GET', '/api/units')).units;
+}
+
+export async function summary(unit: number): Promise<AreaSummary> {
+  return call('GET', `/api/units/${unit}/summary`);
+}
+
+export async function linkStory(id: number): Promise<LinkStory> {
+  return call('GET', `/api/links/${id}`);
+}
+
+export async function eventStory(id: string): Promise<EventStory> {
+  return call('GET', `/api/events/${encodeURIComponent(id)}`);
+}
+
+export async function sensors(): Promise<{ sensors: SensorRow[]; counts: Record<string, number> }> {
+  return call('GET', '/api/sensors');
+}
+
+export async function detectorStory(id: number): Promise<DetectorStory> {
+  return call('GET', `/api/detectors/${id}`);
+}
+
+export async function trend(scope: 'province' | 'unit', id: number, hours: number, metric: string): Promise<Trend> {
+  return call('GET', `/api/trend?${new URLSearchParams({ scope, id: String(id), hours: String(hours), metric })}`);
+}
+
+export async function placeOfPoint(lon: number, lat: number): Promise<PlaceAnswer> {
+  return call('GET', `/api/place?lon=${lon.toFixed(6)}&lat=${lat.toFixed(6)}`);
+}
+
+export async function search(text: string): Promise<Found[]> {
+  return (await call<{ results: Found[] }>('GET', `/api/search?${new URLSearchParams({ q: text })}`)).results;
+}
+
+export async function weatherNow(): Promise<WeatherReport[]> {
+  return stretchesOf((await call<{ reports: WeatherReport[] }>('GET', '/api/weather')).reports);
+}
+
+export async function roadWorks(): Promise<RoadWork[]> {
+  return stretchesOf((await call<{ works: RoadWork[] }>('GET', '/api/road-works')).works);
 }
 
 /** A page of older alerts, newest first; `next` is where the following page begins, null at the end. */

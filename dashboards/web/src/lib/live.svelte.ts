@@ -44,10 +44,11 @@ class Live {
   private olderFrom: string | null = null;
   noted = $state.raw<ReadonlySet<string>>(new Set());
 
-  selectedCheckpoint = $state<number | null>(null);
   selectedAlert = $state<string | null>(null);
 
   private client: LiveClient | null = null;
+  /** Who holds the picture of the roads hears of it here; null: forget all. */
+  tellRoads: (news: Extract<News, { kind: 'links' | 'events' | 'units' }> | null) => void = () => {};
 
   /** Seconds since the facts on the screen were last known to be right; null before the first ones. */
   ageS = $derived.by<number | null>(() => {
@@ -166,7 +167,8 @@ class Live {
     this.newest = null;
     this.alertsKnown = this.noOlder = false;
     this.olderFrom = null;
-    this.selectedAlert = this.selectedCheckpoint = null;
+    this.selectedAlert = null;
+    this.tellRoads(null);
   }
 
   private take(news: News): void {
@@ -193,6 +195,10 @@ class Live {
         this.figures = news.figures;
         this.figuresMs = performance.now();
         return;
+      case 'links':
+      case 'events':
+      case 'units':
+        return this.tellRoads(news);
       case 'alerts':
         return this.alerted(news.alerts, news.whole);
       case 'ended':

@@ -4,9 +4,11 @@
  * No DOM, no store: the socket, the ticket and the timers are given, what is learned is told through `tell`. The caller
  * holds the facts; this module holds the cursor, so that no alert is lost and none is told twice.
  */
-import type { Alert, Bounds, Figures, Flow, Me, StoppedPart } from './types';
+import type {
+  Alert, Bounds, CrewRow, Figures, Flow, GoneUnits, LinkRow, Me, RoadEvent, StoppedPart, VehicleRow,
+} from './types';
 
-export const TOPICS = ['roads', 'alerts', 'figures'] as const;
+export const TOPICS = ['roads', 'alerts', 'figures', 'links', 'events', 'units'] as const;
 
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 15_000;
@@ -24,9 +26,22 @@ export type ServerFrame =
   | { type: 'snapshot' | 'delta'; topic: 'roads'; seq: string; at: number; checkpoints: Flow[] }
   | { type: 'snapshot' | 'delta'; topic: 'alerts'; seq: string; at: number; alerts: Alert[] }
   | { type: 'snapshot' | 'delta'; topic: 'figures'; seq: string; at: number; figures: Figures }
+  | { type: 'snapshot' | 'delta'; topic: 'links'; seq: string; at: number; cycle_at: number | null; links: LinkRow[] }
+  | { type: 'snapshot' | 'delta'; topic: 'events'; seq: string; at: number; events: RoadEvent[]; gone?: string[] }
+  | UnitsFrame
   | { type: 'stale'; age_s: number; parts: StoppedPart[] }
   | { type: 'ping'; at: number; seq?: string }
   | { type: 'error'; code: string; message: string };
+
+interface UnitsFrame {
+  type: 'snapshot' | 'delta';
+  topic: 'units';
+  seq: string;
+  at: number;
+  crews: CrewRow[];
+  vehicles: VehicleRow[];
+  gone?: GoneUnits;
+}
 
 export type Link = 'connecting' | 'live' | 'lost';
 
@@ -38,6 +53,9 @@ export type News =
   | { kind: 'roads'; whole: boolean; checkpoints: Flow[] }
   | { kind: 'alerts'; whole: boolean; alerts: Alert[] }
   | { kind: 'figures'; at: number; figures: Figures }
+  | { kind: 'links'; whole: boolean; cycle_at: number | null; links: LinkRow[] }
+  | { kind: 'events'; whole: boolean; events: RoadEvent[]; gone: string[] }
+  | { kind: 'units'; whole: boolean; crews: CrewRow[]; vehicles: VehicleRow[]; gone: GoneUnits }
   | { kind: 'stale'; age_s: number; parts: StoppedPart[] }
   | { kind: 'ended'; refused: boolean }; // refused: tickets are not taken, though somebody is logged in
 
@@ -85,11 +103,21 @@ export function readFrame(data: unknown): ServerFrame | null {
   return known.includes(type as string) ? (frame as ServerFrame) : null;
 }
 
+/** The lists that a topic's frames carry. */
+const LISTS = {
+  roads: ['checkpoints'],
+  alerts: ['alerts'],
+  figures: [],
+  links: ['links'],
+  events: ['events'],
+  units: ['crews', 'vehicles'],
+};
+
 function readTopic(frame: Record<string, unknown>, topic: unknown): ServerFrame | null {
-  const holds = { roads: 'checkpoints', alerts: 'alerts', figures: 'figures' }[topic as string];
+  const holds = LISTS[topic as keyof typeof LISTS];
   if (holds === undefined) return null;
-  const body = frame[holds];
-  const fits = topic === 'figures' ? typeof body === 'object' && body !== null : Array.isArray(body);
+  const figures = frame['figures'];
+  const fits = topic === 'figures' ? typeof figures === 'object' && figures !== null : holds.every((name) => Array.isArray(frame[name]));
   if (!fits || typeof frame['seq'] !== 'string') throw new FrameError(`a frame of ${String(topic)} lacks its content`);
   return frame as unknown as ServerFrame;
 }
@@ -268,18 +296,36 @@ export class LiveClient {
   private learn(frame: Extract<ServerFrame, { topic: string }>): void {
     const whole = frame.type === 'snapshot';
     this.options.tell({ kind: 'heard', at: frame.at });
-    if (frame.topic === 'roads') {
-      this.options.tell({ kind: 'roads', whole, checkpoints: frame.checkpoints });
-    } else if (frame.topic === 'figures') {
-      this.options.tell({ kind: 'figures', at: frame.at, figures: frame.figures });
-    } else if (whole) {
-      this.told.restart(frame.alerts);
-      this.options.tell({ kind: 'alerts', whole, alerts: frame.alerts });
-    } else {
-      const alerts = this.told.fresh(frame.alerts);
-      if (alerts.length > 0) this.options.tell({ kind: 'alerts', whole, alerts });
+    switch (frame.topic) {
+      case 'roads':
+        this.options.tell({ kind: 'roads', whole, checkpoints: frame.checkpoints });
+        break;
+      case 'figures':
+        this.options.tell({ kind: 'figures', at: frame.at, figures: frame.figures });
+        break;
+      case 'links':
+        this.options.tell({ kind: 'links', whole, cycle_at: frame.cycle_at, links: frame.links });
+        break;
+      case 'events':
+        this.options.tell({ kind: 'events', whole, events: frame.events, gone: frame.gone ?? [] });
+        break;
+      case 'units':
+        this.options.tell({ kind: 'units', whole, crews: frame.crews, vehicles: frame.vehicles, gone: frame.gone ?? {} });
+        break;
+      case 'alerts':
+        this.tellAlerts(frame.alerts, whole);
     }
     this.cursor = frame.seq; // only now: what was told is here
+  }
+
+  private tellAlerts(told: Alert[], whole: boolean): void {
+    if (whole) {
+      this.told.restart(told);
+      this.options.tell({ kind: 'alerts', whole, alerts: told });
+      return;
+    }
+    const alerts = this.told.fresh(told);
+    if (alerts.length > 0) this.options.tell({ kind: 'alerts', whole, alerts });
   }
 
   private lose(code: number): void {

@@ -101,13 +101,13 @@ export function trail(
 }
 
 /** One point inside each division for its name. */
-export function divisionNames(area: Area): Points<DivisionFacts> {
+export function divisionNames(area: Area, figures: ReadonlyMap<number, string> = new Map()): Points<DivisionFacts & { figure: string }> {
   return {
     type: 'FeatureCollection',
     features: area.divisions.features.map((division) => ({
       type: 'Feature',
       geometry: { type: 'Point', coordinates: middle(division.geometry) },
-      properties: division.properties,
+      properties: { ...division.properties, figure: figures.get(division.properties.adcode) ?? '' },
     })),
   };
 }

@@ -60,3 +60,48 @@ export function shield(fill: [number, number, number], rim: [number, number, num
 function clamp(value: number): number {
   return Math.min(1, Math.max(0, value));
 }
+
+/** A tile of grey hatching for lines and areas of which nothing is known. Size in pixels of the screen. */
+export function hatch(size: number): { picture: Picture; pixelRatio: number } {
+  const side = Math.max(4, Math.round(size * RATIO));
+  const data = new Uint8ClampedArray(side * side * 4);
+  for (let y = 0; y < side; y++)
+    for (let x = 0; x < side; x++) {
+      const onLine = (x + y) % side < side * 0.42;
+      const shade = onLine ? 132 : 40;
+      data.set([shade, shade + 7, shade + 14, 255], (y * side + x) * 4);
+    }
+  return { picture: { width: side, height: side, data }, pixelRatio: RATIO };
+}
+
+export type Shape = 'square' | 'diamond' | 'circle' | 'triangle' | 'arrow' | 'octagon';
+
+/** A sign of a plain shape: filled, or hollow where it is stale; corners given clockwise in a square of -1..1. */
+export function sign(shape: Shape, radius: number, fill: string, rim: string, hollow = false): { picture: ImageData; pixelRatio: number } {
+  const side = Math.ceil((radius * 2 + 4) * RATIO);
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = side;
+  const context = canvas.getContext('2d');
+  if (context === null) throw new Error('this browser draws no pictures');
+  context.translate(side / 2, side / 2);
+  context.scale(radius * RATIO, radius * RATIO);
+  context.beginPath();
+  if (shape === 'circle') context.arc(0, 0, 0.92, 0, 2 * Math.PI);
+  else for (const [x, y] of CORNERS[shape]) context.lineTo(x, y);
+  context.closePath();
+  context.lineJoin = 'round';
+  context.fillStyle = hollow ? '#10161e' : fill;
+  context.fill();
+  context.lineWidth = hollow ? 0.26 : 0.2;
+  context.strokeStyle = hollow ? fill : rim;
+  context.stroke();
+  return { picture: context.getImageData(0, 0, side, side), pixelRatio: RATIO };
+}
+
+const CORNERS: Record<Exclude<Shape, 'circle'>, [number, number][]> = {
+  square: [[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]],
+  diamond: [[0, -1], [1, 0], [0, 1], [-1, 0]],
+  triangle: [[0, -0.95], [0.98, 0.78], [-0.98, 0.78]],
+  arrow: [[0, -1], [0.78, 0.85], [0, 0.42], [-0.78, 0.85]],
+  octagon: [[-0.42, -1], [0.42, -1], [1, -0.42], [1, 0.42], [0.42, 1], [-0.42, 1], [-1, 0.42], [-1, -0.42]],
+};

@@ -1,30 +1,13 @@
 /** How the map looks: no tiles, no glyphs, no sprites, hence no network. `scale`: size of the interface, 1 = 16 px. */
 import type { LayerSpecification, StyleSpecification } from 'maplibre-gl';
 import type { Language } from '../words/index.svelte';
+import { BOLD, COLOURS, DOTS_ZOOM, TEXT } from './palette';
+import { roadLayers } from './roadstyle';
 
-export const FONTS = '"Noto Sans CJK SC", "Source Han Sans SC", "Noto Sans SC", "Microsoft YaHei", "PingFang SC", sans-serif';
-const TEXT: ['literal', string[]] = ['literal', ['Noto Sans CJK SC Regular']];
-const BOLD: ['literal', string[]] = ['literal', ['Noto Sans CJK SC Bold']];
-
-export const COLOURS = {
-  ground: '#090d12',
-  area: '#121a23',
-  areaLine: '#32465a',
-  county: '#233140',
-  name: '#8499ad',
-  expressway: '#4a6d8c',
-  trunk: '#3b4b5c',
-  casing: '#0a0f15',
-  free: '#46a99a',
-  slow: '#d8a13a',
-  jam: '#e06a4a',
-  unmeasured: '#7d9cc0',
-  quiet: '#8fa3b5',
-  text: '#e8eef4',
-  level: ['#ff5a54', '#ff9a3c', '#f0d048', '#62b0ff'],
-} as const;
-
-export const SOURCES = ['divisions', 'division-names', 'roads', 'checkpoints', 'alerts', 'trail'] as const;
+export const SOURCES = [
+  'divisions', 'tints', 'division-names', 'roads', 'links', 'link-marks', 'weather', 'events', 'detectors', 'objects', 'stakes',
+  'checkpoints', 'vehicles', 'crews', 'alerts', 'trail', 'place',
+] as const;
 export type Source = (typeof SOURCES)[number];
 
 const LEVEL_COLOUR = ['match', ['get', 'level'], 1, COLOURS.level[0], 2, COLOURS.level[1], 3, COLOURS.level[2], COLOURS.level[3]];
@@ -40,6 +23,8 @@ const TONE_COLOUR = [
   COLOURS.unmeasured,
 ];
 
+const DOT_SIZE = ['min', 15, ['+', 4, ['sqrt', ['get', 'flow']]]];
+
 /** An empty style with its sources; layers follow by `layers`. */
 export function emptyStyle(): StyleSpecification {
   const sources: StyleSpecification['sources'] = {};
@@ -53,12 +38,29 @@ export function emptyStyle(): StyleSpecification {
 }
 
 export function layers(language: Language, scale: number): LayerSpecification[] {
-  return [...land(scale), ...roads(scale), ...dots(scale), ...names(language, scale), ...marks(scale)] as LayerSpecification[];
+  const { below, above } = roadLayers(language, scale);
+  return [
+    ...land(scale), ...roads(scale), ...below, ...dots(scale), ...names(language, scale), ...above, ...marks(scale),
+  ] as LayerSpecification[];
 }
 
 function land(scale: number): unknown[] {
   return [
     { id: 'area', type: 'fill', source: 'divisions', paint: { 'fill-color': COLOURS.area, 'fill-antialias': false } },
+    {
+      id: 'tint',
+      type: 'fill',
+      source: 'tints',
+      filter: ['>', ['get', 'tone'], 0],
+      paint: { 'fill-color': ['match', ['get', 'tone'], 1, '#1b4a48', 2, '#41501f', 3, '#6b4c12', 4, '#71301a', '#701238'], 'fill-opacity': 0.55 },
+    },
+    {
+      id: 'tint-unknown',
+      type: 'fill',
+      source: 'tints',
+      filter: ['==', ['get', 'tone'], 0],
+      paint: { 'fill-pattern': 'hatch-area', 'fill-opacity': 0.32 },
+    },
     {
       id: 'counties',
       type: 'line',
@@ -77,7 +79,7 @@ function land(scale: number): unknown[] {
 }
 
 function roads(scale: number): unknown[] {
-  const width = (base: number) => ['interpolate', ['linear'], ['zoom'], 5, base * 0.7 * scale, 9, base * 1.4 * scale, 14, base * 3 * scale];
+  const width = (base: number) => ['interpolate', ['linear'], ['zoom'], 5, base * 0.5 * scale, 9, base * 0.9 * scale, 14, base * 2 * scale];
   const line = { 'line-cap': 'round', 'line-join': 'round' };
   const expressway = ['==', ['get', 'kind'], 'expressway'];
   return [
@@ -102,9 +104,11 @@ function roads(scale: number): unknown[] {
 }
 
 function dots(scale: number): unknown[] {
+  const minzoom = DOTS_ZOOM + Math.log2(scale);
   return [
     {
       id: 'dots-unknown',
+      minzoom,
       type: 'symbol',
       source: 'checkpoints',
       filter: ['==', ['get', 'tone'], 'unknown'],
@@ -112,6 +116,7 @@ function dots(scale: number): unknown[] {
     },
     {
       id: 'dots-quiet',
+      minzoom,
       type: 'circle',
       source: 'checkpoints',
       filter: ['==', ['get', 'tone'], 'quiet'],
@@ -124,12 +129,13 @@ function dots(scale: number): unknown[] {
     },
     {
       id: 'dots',
+      minzoom,
       type: 'circle',
       source: 'checkpoints',
       filter: ['in', ['get', 'tone'], ['literal', ['free', 'slow', 'jam', 'unmeasured']]],
       layout: { 'circle-sort-key': ['get', 'flow'] },
       paint: {
-        'circle-radius': ['*', scale, ['min', 17, ['+', 4, ['*', 1.15, ['sqrt', ['get', 'flow']]]]]],
+        'circle-radius': ['interpolate', ['linear'], ['zoom'], 5, ['*', 0.45 * scale, DOT_SIZE], 9, ['*', 0.8 * scale, DOT_SIZE], 12, ['*', scale, DOT_SIZE]],
         'circle-color': TONE_COLOUR,
         'circle-opacity': 0.92,
         'circle-stroke-color': COLOURS.ground,
@@ -192,7 +198,7 @@ function names(language: Language, scale: number): unknown[] {
       id: 'dot-flow',
       type: 'symbol',
       source: 'checkpoints',
-      minzoom: 7.5 + shift,
+      minzoom: 9.4 + shift,
       filter: ['!=', ['get', 'label'], ''],
       layout: {
         'text-field': ['get', 'label'],
@@ -211,7 +217,13 @@ function names(language: Language, scale: number): unknown[] {
       source: 'division-names',
       filter: ['any', ['==', ['get', 'level'], 2], ['all', ['==', ['get', 'level'], 3], ['>=', ['zoom'], 7.4 + shift]]],
       layout: {
-        'text-field': ['get', language === 'zh' ? 'name' : 'name_en'],
+        'text-field': [
+          'format',
+          ['get', language === 'zh' ? 'name' : 'name_en'],
+          {},
+          ['coalesce', ['get', 'figure'], ''],
+          { 'text-font': BOLD, 'text-color': COLOURS.text, 'font-scale': 1.1 },
+        ],
         'text-font': TEXT,
         'text-size': ['match', ['get', 'level'], 2, 15 * scale, 12 * scale],
         'text-letter-spacing': 0.08,
@@ -240,6 +252,17 @@ function marks(scale: number): unknown[] {
       filter: ['==', ['geometry-type'], 'Point'],
       paint: {
         'circle-radius': ['case', ['get', 'last'], 22 * scale, 10 * scale],
+        'circle-opacity': 0,
+        'circle-stroke-color': COLOURS.text,
+        'circle-stroke-width': 2.4 * scale,
+      },
+    },
+    {
+      id: 'place-mark',
+      type: 'circle',
+      source: 'place',
+      paint: {
+        'circle-radius': 9 * scale,
         'circle-opacity': 0,
         'circle-stroke-color': COLOURS.text,
         'circle-stroke-width': 2.4 * scale,

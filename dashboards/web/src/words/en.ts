@@ -1,7 +1,9 @@
+import { enRoads } from './en-roads';
 import type { Word } from './zh';
 
 /** The same texts in English. */
 export const en = {
+  ...enRoads,
   'system.name': 'Jilin Traffic Safety Command System',
 
   'level.unit.1': 'Corps',
@@ -95,8 +97,6 @@ export const en = {
   'figures.unknown': 'unknown',
 
   'map.title': 'Map of the area',
-  'map.find': 'Find a checkpoint: name, road or stake',
-  'map.find.none': 'No checkpoint matches',
   'map.in': 'Zoom in',
   'map.out': 'Zoom out',
   'map.home': 'Whole area',
@@ -105,16 +105,8 @@ export const en = {
   'map.loading': 'Loading the map…',
   'map.nogl': 'This browser has no WebGL, so the map cannot be drawn. Alerts still work.',
   'legend.title': 'Legend',
-  'legend.size': 'Larger: more passages',
-  'legend.free': 'Mean speed ≥ 70% of limit',
-  'legend.slow': '40%–70%',
-  'legend.jam': '< 40%',
-  'legend.unmeasured': 'Traffic, speed not measured',
-  'legend.quiet': 'Online, nothing in the last minute',
   'legend.unknown': 'Unknown (no data)',
-  'legend.alert': 'Alert in the last 15 min (number: level)',
 
-  'checkpoint.close': 'Close',
   'checkpoint.state.live': 'Traffic',
   'checkpoint.state.quiet': 'Online, nothing in the last minute',
   'checkpoint.state.unknown': 'Unknown: no data for 90 s',

@@ -1,5 +1,8 @@
+import { zhRoads } from './zh-roads';
+
 /** Every text of the screens in Chinese. `{name}` is filled in; en.ts must have exactly these keys (tsc holds it). */
 export const zh = {
+  ...zhRoads,
   'system.name': '吉林省交通安全指挥系统',
 
   'level.unit.1': '总队',
@@ -93,8 +96,6 @@ export const zh = {
   'figures.unknown': '未知',
 
   'map.title': '辖区地图',
-  'map.find': '查找卡口：名称、道路或桩号',
-  'map.find.none': '没有匹配的卡口',
   'map.in': '放大',
   'map.out': '缩小',
   'map.home': '回到辖区全貌',
@@ -103,16 +104,8 @@ export const zh = {
   'map.loading': '正在载入地图…',
   'map.nogl': '此浏览器不支持 WebGL，无法显示地图。右侧预警仍可使用。',
   'legend.title': '图例',
-  'legend.size': '圆越大，过车越多',
-  'legend.free': '均速 ≥ 限速 70%',
-  'legend.slow': '40%–70%',
-  'legend.jam': '< 40%',
-  'legend.unmeasured': '有车，未测速',
-  'legend.quiet': '在线，近一分钟无车',
   'legend.unknown': '未知（无数据）',
-  'legend.alert': '15 分钟内的预警（数字为级别）',
 
-  'checkpoint.close': '关闭',
   'checkpoint.state.live': '有过车',
   'checkpoint.state.quiet': '在线，近一分钟无车',
   'checkpoint.state.unknown': '未知：90 秒内无数据',
