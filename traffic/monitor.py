@@ -274,6 +274,7 @@ class Monitor(PartitionKeeper):
         failures = self.failures[(ROADS_PARTITION, *here)]
         if failures >= FAILURES_BEFORE_SKIPPED:
             self._skip(connection, (here, there), tick)
+            self.memory.at_us = at_us  # further ticks of the same half minute call for nothing
             return
         if failures >= FAILURES_BEFORE_ANEW and not self.memory.orphaned:
             self.memory = anew(connection, self.cycle, self.book, self.memory.at_us, self.memory.told, now_us=at_us)
