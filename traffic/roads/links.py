@@ -190,7 +190,7 @@ def _by_points(
         heavy_share=over(told.heavy_share),
         spread=over(told.spread),
         coverage=np.where(known, coverage, 0.0),
-        confidence=np.where(known, mean_trust * (0.3 + 0.7 * coverage), 0.0),
+        confidence=np.where(known, mean_trust * (0.3 + 0.7 * coverage) * (1.0 - 0.25**alone), 0.0),
         observed_us=np.where(known, _newest(weights, told.observed_us), 0),
         detectors=known & kinds[0],
         checkpoints=known & kinds[1],

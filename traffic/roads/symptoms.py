@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from traffic.limits import CYCLE_S
 from traffic.roads.model import Inputs, RoadNetwork, Sensors
 from traffic.roads.parameters import bounded, defaults_of, fill
 from traffic.roads.window import Columns, Lanes, Reports
@@ -55,7 +56,9 @@ class HealthRule:
     expected_failed: float = bounded(15.0, 3.0, 1_000.0)  # vehicles missed
     expected_suspect: float = bounded(8.0, 2.0, 1_000.0)
     expected_share: float = bounded(0.5, 0.05, 1.0)  # of what the most cautious evidence says
-    lane_share: float = bounded(0.15, 0.01, 1.0)  # of the mean of the other lanes that a lane carries at least
+    lane_share: float = bounded(0.1, 0.01, 1.0)  # of an equal part: what a lane carries before it is known better
+    lane_share_up_s: float = bounded(7_200.0, 60.0, 864_000.0)  # a lane is learned to carry more slowly,
+    lane_share_down_s: float = bounded(600.0, 60.0, 864_000.0)  # and less quickly: some lanes are empty for long
     chatter_vph: float = bounded(4_440.0, 2_400.0, 20_000.0)  # of a lane: 37 in 30 s
     chatter_gain: float = bounded(0.5, 0.01, 1.0)
     locked_percent: float = bounded(98.0, 50.0, 100.0)
@@ -363,21 +366,37 @@ def _half_blind(lanes: Lanes, recent: Recent) -> np.ndarray:
     return half
 
 
-def expected_of_lanes(said: Said, recent: Recent, context: Context, rule: HealthRule) -> np.ndarray:
-    """Vehicles an hour that each lane must be expected to see while it sees none; NaN: nothing says.
-
-    While the detector's other lanes count, what they count; else what the surroundings say. A standing queue: none.
-    """
-    lanes = said.lanes
-    if not len(lanes):
-        return np.zeros(0)
+def others_vph(lanes: Lanes, recent: Recent) -> tuple[np.ndarray, np.ndarray]:
+    """Five minutes' flow of each lane, and of the other lanes of its detector together (0 for lane 0)."""
     own = np.nan_to_num(_mean(recent.vph).astype(np.float64))
     total = np.zeros(len(lanes.start))
-    total[lanes.detectors] = np.add.reduceat(own, lanes.first) - own[lanes.first]
-    many = np.ones(len(lanes.start))
-    many[lanes.detectors] = lanes.of_lanes
-    others = np.where(lanes.lane > 0, (total[lanes.sensor] - own) / np.maximum(many[lanes.sensor] - 1, 1), 0.0)
-    by_others = others * rule.lane_share * np.minimum(others / 300.0, 1.0)
+    if len(lanes):
+        total[lanes.detectors] = np.add.reduceat(own, lanes.first) - own[lanes.first]
+    return own, np.where(lanes.lane > 0, total[lanes.sensor] - own, 0.0)
+
+
+def learned_share(said: Said, recent: Recent, share: np.ndarray, rule: HealthRule) -> np.ndarray:
+    """Share of its detector's flow that each lane carries, learned cautiously while it counts. NaN: not yet."""
+    lanes = said.lanes
+    own, others = others_vph(lanes, recent)
+    if len(lanes):
+        many = np.ones(len(lanes.start))
+        many[lanes.detectors] = lanes.of_lanes
+        share = np.where(np.isnan(share), rule.lane_share / many[lanes.sensor], share)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        now = own / (own + others)
+    step = np.where(now > share, CYCLE_S / rule.lane_share_up_s, CYCLE_S / rule.lane_share_down_s)
+    return np.where((own > 0) & (others > 0), share + step * (now - share), share)
+
+
+def expected_of_lanes(said: Said, recent: Recent, context: Context, share: np.ndarray, rule: HealthRule) -> np.ndarray:
+    """Vehicles an hour that each lane must be expected to see while it sees none; NaN: nothing says.
+
+    While the detector's other lanes count: its learned share; else what the surroundings say. A standing queue: none.
+    """
+    lanes = said.lanes
+    _, others = others_vph(lanes, recent)
+    by_others = rule.expected_share * others * share / (1.0 - np.minimum(share, 0.9))
     expected = np.where(others > 0, by_others, context.expected_vph[lanes.sensor])
     with np.errstate(invalid="ignore"):
         return np.where(_mean(recent.occupancy[-4:]) > rule.queue_percent, 0.0, expected)

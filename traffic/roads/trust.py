@@ -25,6 +25,7 @@ from traffic.roads.symptoms import (
     context_of,
     expected_of_lanes,
     from_parameters,
+    learned_share,
     of_counts,
     of_lanes,
     recent_of,
@@ -32,6 +33,9 @@ from traffic.roads.symptoms import (
 from traffic.roads.window import INTERVAL_US, Columns, Lanes
 
 __all__ = ["DEFAULTS", "HealthRule", "Memory", "from_parameters", "judge", "new_memory"]
+
+
+BORNE_MAX = 100.0  # vehicles
 
 
 class Health(IntEnum):
@@ -59,8 +63,10 @@ class Memory:
     heard_us: np.ndarray  # int64: end of the newest interval reported; the first turn where nothing was
     hit_us: np.ndarray  # int64: when a vehicle was seen last, as `heard_us`
     expected: np.ndarray  # float64: vehicles that should have come since
+    borne: np.ndarray  # float64: most vehicles that were missed before one came after all: such a lane is often empty
     lag_s: np.ndarray  # float64: received - observed, of the newest report; NaN: none
     received_us: np.ndarray  # int64: when that was
+    share: np.ndarray  # float64: of its detector's flow that a lane carries; NaN: not learned yet
 
     def dump(self) -> Any:
         """Values for msgpack."""
@@ -84,8 +90,10 @@ def new_memory(lanes: Lanes) -> Memory:
         heard_us=np.zeros(many, np.int64),
         hit_us=np.zeros(many, np.int64),
         expected=np.zeros(many),
+        borne=np.zeros(many),
         lag_s=np.full(many, np.nan),
         received_us=np.zeros(many, np.int64),
+        share=np.full(many, np.nan),
     )
 
 
@@ -125,11 +133,16 @@ def judge(memory: Memory, said: Said, rule: HealthRule, *, now_us: int) -> tuple
     subject = _subjects(heard, said.lanes)
     away_s = (now_us - heard.heard_us) / 1e6
     silent = subject & (away_s >= _patience_s(said, rule))
-    expected_vph = np.concatenate([expected_of_lanes(said, recent, context, rule), context.expected_vph[gates]])
+    share = heard.share.copy()
+    share[: len(said.lanes)] = learned_share(said, recent, share[: len(said.lanes)], rule)
+    by_lane = expected_of_lanes(said, recent, context, share[: len(said.lanes)], rule)
+    expected_vph = np.concatenate([by_lane, context.expected_vph[gates]])
     grown = heard.expected + np.nan_to_num(expected_vph) * CYCLE_S / 3600.0
-    expected = np.where(hit_us > heard.hit_us, 0.0, np.where(silent | ~heard.seen, heard.expected, grown))
+    hit = hit_us > heard.hit_us
+    borne = np.where(hit, np.minimum(np.maximum(heard.borne, heard.expected), BORNE_MAX), heard.borne)
+    expected = np.where(hit, 0.0, np.where(silent | ~heard.seen, heard.expected, grown))
     known = np.isnan(recent.vph[-3:]).all(0), np.isnan(passed[-4:]).all(0)
-    heard = replace(heard, hit_us=hit_us, expected=expected)
+    heard = replace(heard, hit_us=hit_us, expected=expected, borne=borne, share=share)
     symptoms = _of_silence(heard, silent, expected_vph, rule, now_us=now_us)
     with np.errstate(invalid="ignore", divide="ignore"):
         counts = of_counts(said, recent, context, rule)
@@ -203,12 +216,18 @@ def _of_silence(
     fresh = (now_us - heard.received_us) / 1e6 < rule.silent_s
     skewed = fresh & ((heard.lag_s < -rule.skew_ahead_s) | (heard.lag_s > rule.skew_behind_s))
     idle = ~silent & heard.seen & (idle_s >= rule.no_hits_s_min)
+    more = 2.0 * heard.borne
     blind = idle & np.isnan(expected_vph) & (idle_s >= rule.no_hits_s)
     return [
         (Reason.CLOCK_SKEW, skewed, rule.skew_gain, 1.0),
         (Reason.SILENT, silent, 1.0, 1.0),
-        (Reason.NO_HITS, idle & (heard.expected >= rule.expected_failed), 1.0, 1.0),
-        (Reason.NO_HITS, (idle & (heard.expected >= rule.expected_suspect)) | blind, 1.0, SUSPECT_MOST),
+        (Reason.NO_HITS, idle & (heard.expected >= np.maximum(rule.expected_failed, more)), 1.0, 1.0),
+        (
+            Reason.NO_HITS,
+            (idle & (heard.expected >= np.maximum(rule.expected_suspect, more))) | blind,
+            1.0,
+            SUSPECT_MOST,
+        ),
     ]
 
 
