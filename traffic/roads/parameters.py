@@ -19,6 +19,11 @@ def steps(*default: float, low: float, high: float, rising: bool = True) -> Any:
     return field(default=tuple(default), metadata={"bounds": (low, high), "rising": rising})
 
 
+def numbers(*default: float, low: float, high: float) -> Any:
+    """So many numbers between two bounds, in any order."""
+    return field(default=tuple(default), metadata={"bounds": (low, high), "rising": None})
+
+
 def defaults_of(rule: type[Any]) -> dict[str, Any]:
     """What stands in table `rule` at first: every parameter with its default, JSON values only."""
     return {entry.name: _as_json(_default(entry)) for entry in fields(rule)}
@@ -52,9 +57,9 @@ def _checked(kind: str, entry: "Field[Any]", value: Any) -> Any:
         if not isinstance(value, list | tuple) or len(value) != len(default):
             raise SettingsError(f"{where} must be a list of {len(default)} numbers")
         numbers = tuple(_number(where, one, default[0], (low, high)) for one in value)
-        ordered = sorted(set(numbers), reverse=not entry.metadata["rising"])
-        if list(numbers) != ordered:
-            raise SettingsError(f"{where} must {'rise' if entry.metadata['rising'] else 'fall'} from step to step")
+        rising = entry.metadata["rising"]
+        if rising is not None and list(numbers) != sorted(set(numbers), reverse=not rising):
+            raise SettingsError(f"{where} must {'rise' if rising else 'fall'} from step to step")
         return numbers
     return _number(where, value, default, (low, high))
 
