@@ -47,7 +47,7 @@ def test_a_link_says_what_its_detector_says() -> None:
     assert said["travel_s"] == pytest.approx(LINK_M * 3.6 / said["speed_kmh"])
     assert said["travel_p90_s"] > said["travel_s"]
     assert 0.05 < said["heavy_share"] < 0.4
-    assert said["confidence"] > 0.8 and said["observed_us"] == story.now_us
+    assert said["confidence"] > 0.7 and said["observed_us"] == story.now_us
 
 
 def test_a_queue_shows_within_two_minutes_at_its_place_and_leaves_again() -> None:

@@ -5,7 +5,7 @@ Pure: the monitor reads, calls `turn`, writes what it returns. The same state an
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -206,6 +206,7 @@ def turn(  # noqa: PLR0913 - one argument for each thing that a picture rests on
     """
     if now_us < state.at_us:
         raise TurnedBack(f"a turn at {now_us} after one at {state.at_us}")
+    inputs = _sensible(inputs, len(network))
     heard = _hear(network, sensors, state, inputs, rules, now_us=now_us)
     lanes = state.ground.lanes
     trusted = trust.trust_of_sensors(heard.health, lanes, len(sensors))
@@ -234,6 +235,17 @@ def turn(  # noqa: PLR0913 - one argument for each thing that a picture rests on
     state.level, state.weights = picture.level.copy(), weights
     state.congestion, state.incidents, state.hazards, state.risk = jams, found, hazard, risks
     return Turn(picture=picture, risk=scored, window=seen, events=events, health=heard.changes, indices=told)
+
+
+def _sensible(inputs: Inputs, links: int) -> Inputs:
+    """The inputs with usual values that can be; what history cannot tell is not known."""
+
+    def cleaned(values: np.ndarray | None, least: float) -> np.ndarray | None:
+        if values is None or len(values) != links:
+            return None
+        return np.where(np.isfinite(values) & (values >= least), values, np.nan)
+
+    return replace(inputs, usual_kmh=cleaned(inputs.usual_kmh, 1.0), usual_vph=cleaned(inputs.usual_vph, 0.0))
 
 
 def _hear(  # noqa: PLR0913 - one argument for each thing that it rests on
