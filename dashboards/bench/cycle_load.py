@@ -100,7 +100,7 @@ def _sections(links: int) -> Sections:
 
 def _tree(last: int) -> dict[int, tuple[int, ...]]:
     """Squadrons 100.., ten to a brigade, all under the corps 1."""
-    tree = {1: (1,)}
+    tree: dict[int, tuple[int, ...]] = {1: (1,)}
     for squadron in range(100, last + 1):
         brigade = 1_000_000 + squadron // 10
         tree |= {brigade: (brigade, 1), squadron: (squadron, brigade, 1)}

@@ -283,7 +283,7 @@ def _reports(path: Path) -> np.ndarray:
 
 
 def _flows(path: Path) -> np.ndarray:
-    sums: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0, 0.0])
+    sums: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for _, element in ElementTree.iterparse(path):
         if element.tag == "interval" and int(element.get("nVehContrib", "0")):
             count = int(element.attrib["nVehContrib"])
