@@ -139,9 +139,9 @@ def _set_passage(
     values = {name: float("nan") if value is None else value for name, value in after.items()}
     place = {"observed_at": when(int(row["observed_at"])), "source_hash": int(row["source_hash"])}
     connection.execute(
-        sql.SQL("UPDATE passage SET {} WHERE checkpoint = %(checkpoint)s::int AND observed_at = %(observed_at)s").format(
-            sets
-        )
+        sql.SQL(
+            "UPDATE passage SET {} WHERE checkpoint = %(checkpoint)s::int AND observed_at = %(observed_at)s"
+        ).format(sets)
         + sql.SQL(" AND source_hash = %(source_hash)s::bigint"),
         {**place, **values, "checkpoint": int(row["checkpoint"])},
     )
@@ -199,8 +199,8 @@ def write_travel_times(connection: psycopg.Connection, facts: np.ndarray, *, slo
                 "seconds": [_real_array(times) for times in seconds],
             },
         )
-    for section, bucket, vehicles, times in by_bucket(facts[facts["sign"] < 0]):  # seldom
-        back = {"slot": slot, "section": section, "bucket": when(bucket), "vehicles": vehicles, "seconds": times}
+    for section, bucket, count, times in by_bucket(facts[facts["sign"] < 0]):  # seldom
+        back = {"slot": slot, "section": section, "bucket": when(bucket), "vehicles": count, "seconds": times}
         connection.execute(SQL["travel_time_back"], back)
 
 
