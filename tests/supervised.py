@@ -32,6 +32,7 @@ def stand_ins(settings: Settings) -> list[Part]:
     return [
         part("worker 1"),
         part("worker 2"),
+        part("monitor"),
         part("doors", settings.door_port),
         part("api", settings.port),
         part("twin"),

@@ -60,9 +60,9 @@ class Instance:
         return self
 
     def wait_parts(self) -> "Instance":
-        """Wait for the address, and until each of the five stand-ins has its signal handler."""
+        """Wait for the address, and until each of the six stand-ins has its signal handler."""
         self.wait_up()
-        wait_until(lambda: sum(line.startswith("start ") for line in self.events()) >= 5, 60, "every part")
+        wait_until(lambda: sum(line.startswith("start ") for line in self.events()) >= 6, 60, "every part")
         return self
 
     def _ended(self) -> bool:
@@ -124,10 +124,10 @@ def test_everything_starts_in_order_and_stops_in_order(instance: Instance) -> No
     instance.signal(signal.SIGTERM)
     assert instance.wait_end() == 0
     order = [line.rsplit(" ", 1)[0] for line in instance.events()]
-    assert sorted(order[:4]) == ["start api", "start doors", "start worker-1", "start worker-2"]
-    assert order[4:7] == ["start twin", "stop doors", "stop twin"]
-    assert sorted(order[7:9]) == ["stop worker-1", "stop worker-2"]
-    assert order[9:] == ["stop api"]
+    assert sorted(order[:5]) == ["start api", "start doors", "start monitor", "start worker-1", "start worker-2"]
+    assert order[5:8] == ["start twin", "stop doors", "stop twin"]
+    assert sorted(order[8:10]) == ["stop worker-1", "stop worker-2"]
+    assert order[10:] == ["stop monitor", "stop api"]
 
 
 def test_ctrl_c_many_times_stops_as_cleanly_as_once(instance: Instance) -> None:
