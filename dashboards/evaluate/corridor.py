@@ -291,8 +291,8 @@ def _flows(path: Path) -> np.ndarray:
             sums[key][0] += count
             sums[key][1] += count * float(element.attrib["speed"]) * 3.6
     rows = np.zeros(len(sums), CHECKPOINT_FLOW)
-    for at, ((gate, begin), (count, speed_sum)) in enumerate(sorted(sums.items())):
-        rows[at] = (gate, 1, START_US + begin * 1_000_000, VehicleGroup.SMALL, count, count, speed_sum)
+    for at, ((gate, begin), (passed, speed_sum)) in enumerate(sorted(sums.items())):
+        rows[at] = (gate, 1, START_US + begin * 1_000_000, VehicleGroup.SMALL, passed, passed, speed_sum)
     return rows
 
 
