@@ -1,6 +1,7 @@
 """The address of file imports: a file streamed in, and its progress told."""
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import UUID, uuid4
 import msgspec
 import redis.asyncio
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
 from traffic.ingest.answers import Doorway
 from traffic.ingest.bodies import BodyRefused
@@ -21,6 +23,7 @@ from traffic.limits import IMPORT_BYTES_MAX, RETRY_AFTER_S
 
 IMPORTS_MAX = 4  # at once in one door
 IDLE_S = 60.0  # between two parts of a file
+DRAIN_S = 5.0
 _INFLATED_AT_ONCE = 256 * 1024
 _STATUS = {"done": 200, "gave_up": 503, "broken_off": 400}
 
@@ -54,11 +57,15 @@ class _Files:
         try:
             one = Import(self._desk, self._progress, subject, device, peer_of(request))
             report = await one.begin(_identity(request.headers.get("import-id")))
+            stream = request.stream()
             try:
-                await one.run(report, reader, _parts(request))
+                await one.run(report, reader, _parts(request, stream))
+                status = _STATUS[report.state]
             except BodyRefused as refused:
-                return _answer(report, refused.status)
-            return _answer(report, _STATUS[report.state])
+                status = refused.status
+            if status != 200:
+                await _drain(stream)
+            return _answer(report, status)
         finally:
             self._under_way -= 1
 
@@ -97,7 +104,7 @@ def _charset(request: Request) -> str:
     return ""
 
 
-async def _parts(request: Request) -> AsyncIterator[bytes]:
+async def _parts(request: Request, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The file as it comes, unpacked where it is gzip; raises BodyRefused 400, 408, 413 or 415."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
@@ -106,7 +113,6 @@ async def _parts(request: Request) -> AsyncIterator[bytes]:
     if length.isdigit() and int(length[:20]) > IMPORT_BYTES_MAX:
         raise BodyRefused(413, f"a file has at most {IMPORT_BYTES_MAX} bytes")
     packed = _Unpacked() if "gzip" in encoding else None
-    stream = request.stream()
     while True:
         try:
             async with asyncio.timeout(IDLE_S):
@@ -122,6 +128,14 @@ async def _parts(request: Request) -> AsyncIterator[bytes]:
                 yield unpacked
     if packed is not None:
         packed.end()
+
+
+async def _drain(stream: AsyncIterator[bytes]) -> None:
+    """Read on for a little while: a sender that is hung up on while it writes does not hear the answer."""
+    with contextlib.suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in stream:
+                pass
 
 
 class _Unpacked:
