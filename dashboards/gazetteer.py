@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from traffic.network import BEFORE_BREAK, BEHIND_BREAK
 
+LATIN_MIN = 3  # letters of an English name that are enough to mean it
 TEXT_CHARS = 200  # of a text are looked at
 _STAKE = re.compile(
     rf"(?P<k>K?)(?P<km>\d{{1,4}})(?:\+(?P<m>\d{{1,3}})|\.(?P<part>\d{{1,3}}))?(?P<unit>KM|公里|M)?"
@@ -56,7 +57,7 @@ def road_of(text: str, roads: Iterable[RoadName]) -> list[RoadName]:
         for road in roads
         if folded(road.code).startswith(tight)
         or tight in folded(road.name).replace(" ", "")
-        or wanted in folded(road.name_en)
+        or (len(wanted) >= LATIN_MIN and wanted in folded(road.name_en))
         or tight == folded(road.code + road.name).replace(" ", "")
         or tight.startswith(folded(road.code)) and tight[len(folded(road.code)) :] in folded(road.name)
     ]  # fmt: skip
