@@ -121,8 +121,8 @@ class Talk:
         """Everything that came in until the end of cycle `number`."""
         now_us = START_US + number * CYCLE_US
         network, sensors = self._world.network, self._world.sensors
-        wave = np.sin(np.arange(len(network)) / 37.0 + number / 23.0)
-        speed = network.limit_kmh * np.where(wave > 0.97, 0.2, 0.92)
+        wave = np.sin(np.arange(len(network)) / 37.0 + number / 230.0)  # jams move some 20 km/h
+        speed = network.limit_kmh * np.where(wave > 0.985, 0.2, 0.92)
         detectors = np.flatnonzero(sensors.kind == SensorKind.DETECTOR)
         reports = self._reports(detectors, speed[sensors.link[detectors]], now_us)
         later = self._chance.random(len(reports)) < LATE_SHARE

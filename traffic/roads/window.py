@@ -38,6 +38,7 @@ LANE_REPORT = np.dtype(
         ("speed_kmh", "<f4"),
     ]
 )
+_OPAQUE = np.dtype(f"V{LANE_REPORT.itemsize}")  # the same memory for numpy to move whole, several times faster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +161,9 @@ def absorb(reports: Reports, received: np.ndarray, lanes: Lanes, *, now_us: int)
     kept = {number: interval for number, interval in reports.items() if number > newest - SENSOR_INTERVALS}
     touched: set[int] = set()
     rows, numbers = kept_from(received, lanes, now_us=now_us)
-    order = np.argsort(numbers, kind="stable")
-    rows, numbers = rows[order], numbers[order]
-    for number in np.unique(numbers).tolist():
-        begin, end = np.searchsorted(numbers, [number, number + 1])
-        old = kept.get(number)
-        mine = rows[begin:end] if old is None else np.concatenate([old.rows, rows[begin:end]])
+    for number in sorted(set(numbers.tolist())):
+        fresh, old = rows[numbers == number], kept.get(number)
+        mine = fresh if old is None else np.concatenate([old.rows, fresh])
         kept[number] = fold_interval(unique_rows(mine), len(lanes))
         touched.add(number)
     return kept, touched
@@ -179,8 +177,9 @@ def unique_rows(rows: np.ndarray) -> np.ndarray:
     # One integer to sort by: slots and times of one interval are small numbers.
     begin = int(rows["observed_at"].min()) if len(rows) else 0
     key = (rows["slot"].astype(np.int64) << 32) | ((rows["observed_at"] - begin) // 1_000)
-    order = np.argsort(key, kind="stable")
-    rows, key = rows[order], key[order]
+    if (key[1:] < key[:-1]).any():
+        order = np.argsort(key, kind="stable")
+        rows, key = rows.view(_OPAQUE)[order].view(LANE_REPORT), key[order]
     if not (key[1:] == key[:-1]).any():
         return rows
     twice = np.zeros(len(rows), bool)
