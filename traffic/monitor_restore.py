@@ -87,6 +87,11 @@ def dump(cycle: Turning, memory: Memory) -> bytes:
     )
 
 
+def read_body(data: bytes) -> Body:
+    """What `dump` wrote; raises msgspec.MsgspecError."""
+    return msgspec.msgpack.decode(data, type=Body)
+
+
 def restore(
     connection: psycopg.Connection, reader: BusReader, cycle: Turning, book: RoadBook, own: Held, *, now_us: int
 ) -> Memory:
@@ -136,7 +141,7 @@ def _of_snapshot(cycle: Turning, book: RoadBook, row: tuple | None, told: Told) 
         raise StateUnreadable("there is no snapshot yet")
     if row[0] != FORMAT:
         raise StateUnreadable(f"the snapshot is of format {row[0]}, this monitor reads {FORMAT}")
-    body = msgspec.msgpack.decode(row[4], type=Body)
+    body = read_body(row[4])
     return Memory(
         state=cycle.load(body.state, book.network, book.sensors),
         waiting=[np.frombuffer(body.waiting, DETECTOR_REPORT)],

@@ -8,7 +8,7 @@ import numpy as np
 from traffic.limits import LEASE_S
 
 FIRST_S = 2.0  # before it everything runs in
-EVERY_S = 2.5  # on average
+EVERY_S = 2.0  # on average
 
 
 class Blow(StrEnum):
@@ -17,12 +17,19 @@ class Blow(StrEnum):
     WORKER_KILLED = "worker killed"
     WORKER_PAUSED = "worker paused until its lease has moved"
     WORKER_STOPPED = "worker stopped cleanly"
+    MONITOR_KILLED = "monitor killed"
+    MONITOR_PAUSED = "monitor paused until its lease has moved"
+    MONITOR_STOPPED = "monitor stopped cleanly"
     DOORS_KILLED = "doors killed"
     DOORS_STOPPED = "doors stopped cleanly"
     API_KILLED = "api killed"
     REDIS_KILLED = "redis killed"
     POSTGRES_KILLED = "postmaster killed"
     BACKEND_KILLED = "one process of postgres killed"
+
+
+PAUSES = frozenset({Blow.WORKER_PAUSED, Blow.MONITOR_PAUSED})
+STOPS = frozenset({Blow.WORKER_STOPPED, Blow.MONITOR_STOPPED, Blow.DOORS_STOPPED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +53,7 @@ def make_disturbances(seed: int, *, length_s: float) -> list[Disturbance]:
             waiting = [list(Blow)[number] for number in chance.permutation(len(Blow))]
         blow = waiting.pop()
         for_s = float(chance.uniform(0.2, 1.5))
-        if blow is Blow.WORKER_PAUSED:
+        if blow in PAUSES:
             for_s = LEASE_S + float(chance.uniform(1.0, 3.0))
         found.append(Disturbance(at_s=round(at_s, 3), blow=blow, which=int(chance.integers(1000)), for_s=for_s))
         at_s += float(chance.uniform(0.4, 1.6)) * EVERY_S

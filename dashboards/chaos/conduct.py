@@ -8,10 +8,12 @@ from datetime import timedelta
 import numpy as np
 import psycopg
 
-from dashboards.chaos import compare, verify
+from dashboards.chaos import compare, road_verify, verify
 from dashboards.chaos.blows import make_disturbances
 from dashboards.chaos.instance import Instance, Shape
 from dashboards.chaos.plan import WAVE_S, Plan, Watch, make_plan
+from dashboards.chaos.road_plan import ReportRequest, expected_reports, make_reports
+from dashboards.chaos.road_senders import RoadSenders
 from dashboards.chaos.scene import Cast, enter_watches, read_cast
 from dashboards.chaos.senders import Senders, Tally
 from dashboards.chaos.verify import Checks
@@ -19,12 +21,16 @@ from dashboards.chaos.watchers import Watcher
 from dashboards.chaos.wrecker import Wrecker
 from traffic.clock import monotonic_s
 from traffic.errors import ServiceError, SettingsError
+from traffic.readings import Door
 from traffic.settings import Settings
 from traffic.store import when
 
 MINUTES_MAX = 45.0  # the feed is kept for an hour, and the clients are compared with all of it
 SEND_S_MAX = 60.0  # beyond the plan's end, for what is not yet acknowledged
 UNDISTURBED_FROM_MINUTES = 1.0  # longer runs are also compared with a second instance that nobody disturbs
+SHORT_MINUTES = 2.0  # so short a run has a faster clock, or it would see no more than a few cycles of the roads
+SHORT_RATE = 5.0
+HALF_MINUTE_US = 30_000_000
 Say = Callable[[str], None]
 
 
@@ -33,6 +39,7 @@ class Run:
     """What a run carries from its beginning to its checks."""
 
     plan: Plan
+    reports: list[ReportRequest]
     cast: Cast
     start_us: int
     begin_s: float
@@ -49,7 +56,7 @@ def trial(settings: Settings, *, minutes: float, seed: int, progress: Say) -> di
             f"a chaos run takes at most {MINUTES_MAX:g} minutes: run it several times, with other seeds"
         )
     began_s = monotonic_s()
-    with Instance(settings, Shape(), progress) as instance:
+    with Instance(settings, Shape(clock_rate=SHORT_RATE if minutes <= SHORT_MINUTES else 1.0), progress) as instance:
         try:
             run = _prepare(instance, minutes * 60, seed)
             instance.start_processes()
@@ -77,6 +84,7 @@ def _report(run: Run, minutes: float, seed: int) -> dict[str, object]:
         "minutes": minutes,
         "requests": len(run.plan.requests),
         "acknowledged": len(run.tally.acknowledged),
+        "detector_reports": sum(len(request.reports) for request in run.reports),
         "answers": dict(sorted(run.tally.answers.items())),
         "cut_off": run.tally.cut,
         "clients": [
@@ -100,9 +108,12 @@ def _prepare(instance: Instance, length_s: float, seed: int) -> Run:
     with instance.connect() as connection:
         cast = read_cast(connection, instance.demo(), now)
         plan = make_plan(seed, cast.scene, length_s=length_s)
+        points = road_verify.read_points(connection)
+        reports = make_reports(seed, points, length_s=length_s, rate=instance.settings.clock_rate)
         at_once = [watch for watch in plan.watches if watch.active_s is None]
         enter_watches(connection, at_once, valid_from=now - timedelta(days=1))
-    return Run(plan=plan, cast=cast, start_us=instance.settings.clock.now_us(), begin_s=monotonic_s())
+    start_us = instance.settings.clock.now_us()
+    return Run(plan=plan, reports=reports, cast=cast, start_us=start_us, begin_s=monotonic_s())
 
 
 async def _disturbed(instance: Instance, run: Run, seed: int, say: Say) -> None:
@@ -119,11 +130,13 @@ async def _disturbed(instance: Instance, run: Run, seed: int, say: Say) -> None:
         run.dealt = wrecker.dealt
         activating = asyncio.create_task(_activate(instance, run))
         wrecking = asyncio.create_task(wrecker.deal_all(make_disturbances(seed, length_s=run.plan.length_s)))
+        telling = asyncio.create_task(_told(instance, run))
         await _sent(senders, run)
-        await asyncio.gather(wrecking, activating)
+        await asyncio.gather(wrecking, activating, telling)
         say(f"{monotonic_s() - run.begin_s:6.1f} s  all sent; waiting until everything runs and the bus is drained")
         await instance.settle()
         run.checks.add("the bus is drained", await verify.drained(instance))
+        run.checks.add("the roads have a cycle behind it all", await road_verify.cycled(instance))
         await verify.looked_back(instance)
         await verify.caught_up(run.watchers, lambda watcher: verify.alerts_behind_snapshot(instance, watcher))
     finally:
@@ -167,6 +180,21 @@ async def _sent(senders: Senders, run: Run) -> None:
     run.checks.add("doors answer as they should", compare.lists("answer", run.tally.wrong))
 
 
+async def _told(instance: Instance, run: Run) -> None:
+    """Send what the detectors say, beside the passages."""
+    sender = next(iter(run.cast.senders[Door.NATIVE]))
+    base_us = run.start_us // HALF_MINUTE_US * HALF_MINUTE_US
+    senders = RoadSenders(doors=instance.doors, sender=sender, base_us=base_us, begin_s=run.begin_s)
+    try:
+        async with asyncio.timeout(run.plan.length_s + SEND_S_MAX):
+            await senders.send_all(run.reports)
+    except TimeoutError:
+        pass  # the check names what was not acknowledged
+    missing = {request.number for request in run.reports} - senders.acknowledged
+    run.checks.add("every record is acknowledged in the end", compare.lists("never acknowledged: reports", missing))
+    run.checks.add("doors answer as they should", compare.lists("answer", senders.wrong))
+
+
 async def _activate(instance: Instance, run: Run) -> None:
     """Put the later watch entries into force at their times, however often the database is away."""
     later = sorted((w for w in run.plan.watches if w.active_s is not None), key=lambda w: w.active_s or 0.0)
@@ -199,6 +227,8 @@ def _check(instance: Instance, run: Run, say: Say) -> dict[str, compare.Said]:
         verify.check_findings(connection, instance.settings.clock.now_us(), run.checks)
         verify.check_feed(connection, run.checks)
         verify.check_quarantine(connection, expected, run.checks)
+        base_us = run.start_us // HALF_MINUTE_US * HALF_MINUTE_US
+        road_verify.check_roads(connection, expected_reports(run.reports, base_us), run.checks)
         found = verify.active_findings(connection)
     with instance.connect() as connection:
         verify.check_watchers(connection, run.watchers, run.checks)
@@ -211,7 +241,7 @@ def _check(instance: Instance, run: Run, say: Say) -> dict[str, compare.Said]:
 def _compare_with_undisturbed(settings: Settings, run: Run, said: dict[str, compare.Said], say: Say) -> None:
     """The same records, in order, through one door and one worker that nobody touches."""
     say("the same records again, undisturbed")
-    with Instance(settings, Shape(doors=1, workers=1, apis=0), say) as instance:
+    with Instance(settings, Shape(doors=1, workers=1, monitors=1, apis=0), say) as instance:
         with instance.connect() as connection:
             cast = read_cast(connection, instance.demo(), instance.settings.clock.now())
             enter_watches(connection, run.plan.watches, valid_from=when(run.start_us) - timedelta(days=1))

@@ -17,7 +17,7 @@ from dashboards import checks
 from dashboards.children import Child, Part, ending, stop_all
 from dashboards.supervisor import prepare
 from traffic import database
-from traffic.clock import monotonic_s
+from traffic.clock import Clock, monotonic_s
 from traffic.embedded import Embedded
 from traffic.errors import ServiceError
 from traffic.service import Service
@@ -31,11 +31,13 @@ WATCH_S = 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How many processes of each kind."""
+    """How many processes of each kind, and how fast their clock goes."""
 
     doors: int = 2
     workers: int = 3
+    monitors: int = 2
     apis: int = 2
+    clock_rate: float = 1.0
 
 
 @dataclass(kw_only=True)
@@ -66,8 +68,9 @@ class Instance:
                 "partitions": 8,
                 "bus_bytes_max": BUS_BYTES_MAX,
                 "host": "127.0.0.1",
-                "clock_rate": 1.0,
+                "clock_rate": shape.clock_rate,
                 "clock_offset_s": 0.0,
+                "clock_origin_us": Clock().now_us(),
                 "log_level": "info",
             }
         )
@@ -95,7 +98,8 @@ class Instance:
 
     def start_processes(self) -> None:
         """Start what the shape wants, and wait until it serves."""
-        counts = {"worker": self._shape.workers, "doors": self._shape.doors, "api": self._shape.apis}
+        shape = self._shape
+        counts = {"worker": shape.workers, "monitor": shape.monitors, "doors": shape.doors, "api": shape.apis}
         for kind, count in counts.items():
             for number in range(1, count + 1):
                 self.processes.append(self._process(kind, number))
@@ -191,8 +195,8 @@ class Instance:
         return kept
 
     def stop(self) -> None:
-        """Doors, workers, APIs, services; then the folder."""
-        groups = [[p.child for p in self.of_kind(kind)] for kind in ("doors", "worker", "api")]
+        """Doors, workers, monitors, APIs, services; then the folder."""
+        groups = [[p.child for p in self.of_kind(kind)] for kind in ("doors", "worker", "monitor", "api")]
         stop_all(groups)
         self.embedded.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -16,6 +16,7 @@ from dashboards.chaos.watchers import Watcher
 from traffic import store
 from traffic.audience import Audience, Viewer, may_see
 from traffic.clock import monotonic_s
+from traffic.limits import ROADS_PARTITION
 from traffic.rulebook import load_book
 from traffic.store import us_of, when
 from traffic.stream import BusReader
@@ -49,7 +50,7 @@ async def drained(instance: Instance) -> list[str]:
     settings = instance.settings
     with redis.Redis.from_url(str(settings.redis_url)) as client:
         reader = BusReader(client, bytes_max=settings.bus_bytes_max)
-        wanted = {partition: reader.meta(partition) for partition in range(settings.partitions)}
+        wanted = {partition: reader.meta(partition) for partition in (*range(settings.partitions), ROADS_PARTITION)}
     until = monotonic_s() + DRAIN_S_MAX
     while True:
         with instance.connect() as connection:

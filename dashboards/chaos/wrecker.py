@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from dashboards.chaos.blows import Blow, Disturbance
+from dashboards.chaos.blows import PAUSES, STOPS, Blow, Disturbance
 from dashboards.chaos.instance import Instance, Process
 from traffic.clock import monotonic_s
 from traffic.service import Service
@@ -14,6 +14,9 @@ _KIND = {
     Blow.WORKER_KILLED: "worker",
     Blow.WORKER_PAUSED: "worker",
     Blow.WORKER_STOPPED: "worker",
+    Blow.MONITOR_KILLED: "monitor",
+    Blow.MONITOR_PAUSED: "monitor",
+    Blow.MONITOR_STOPPED: "monitor",
     Blow.DOORS_KILLED: "doors",
     Blow.DOORS_STOPPED: "doors",
     Blow.API_KILLED: "api",
@@ -58,12 +61,12 @@ class Wrecker:
         self._note(disturbance, child.part.name)
         process.held = True
         try:
-            if disturbance.blow is Blow.WORKER_PAUSED:
+            if disturbance.blow in PAUSES:
                 child.process.send_signal(signal.SIGSTOP)
                 await asyncio.sleep(disturbance.for_s)
                 child.process.send_signal(signal.SIGCONT)
                 return
-            if disturbance.blow in (Blow.WORKER_STOPPED, Blow.DOORS_STOPPED):
+            if disturbance.blow in STOPS:
                 child.ask_stop()
                 await asyncio.to_thread(child.wait_stopped)
             else:

@@ -1,13 +1,15 @@
 """What a chaos run sends and breaks follows from its seed, and holds all that is hard."""
 
 import gzip
+import json
 
 import pytest
 
-from dashboards.chaos.blows import Blow, make_disturbances
+from dashboards.chaos.blows import PAUSES, Blow, make_disturbances
 from dashboards.chaos.bodies import NOWHERE, Content, body_of, content, identity, packed
 from dashboards.chaos.plan import TRIP_GATES_MAX, Fault, Gate, Passage, Plan, Scene, Stretch, make_plan
-from traffic.ingest import gat1400, native
+from tests.doorkit import read_native
+from traffic.ingest import gat1400
 from traffic.limits import LEASE_S, RING_OBSERVATIONS
 from traffic.readings import Door, place_hash, source_hash
 
@@ -42,11 +44,11 @@ def test_the_same_seed_makes_the_same_plan_and_another_one_another(plan: Plan):
     assert make_disturbances(11, length_s=60) != make_disturbances(12, length_s=60)
 
 
-def test_half_a_minute_deals_every_kind_of_blow_and_a_pause_outlasts_the_lease():
-    dealt = make_disturbances(5, length_s=30)
+def test_forty_seconds_deal_every_kind_of_blow_and_a_pause_outlasts_the_lease():
+    dealt = make_disturbances(5, length_s=40)
     assert {disturbance.blow for disturbance in dealt} == set(Blow)
-    assert all(d.for_s > LEASE_S for d in dealt if d.blow is Blow.WORKER_PAUSED)
-    assert [d.at_s for d in dealt] == sorted(d.at_s for d in dealt) and dealt[-1].at_s < 30
+    assert all(d.for_s > LEASE_S for d in dealt if d.blow in PAUSES)
+    assert [d.at_s for d in dealt] == sorted(d.at_s for d in dealt) and dealt[-1].at_s < 40
 
 
 def test_a_plan_holds_everything_that_is_hard(plan: Plan):
@@ -97,7 +99,7 @@ def test_bodies_are_read_by_the_doors_as_they_were_planned(plan: Plan):
             read = gat1400.read_motor_vehicles(body)
             assert read.count == len(request.records) and not read.refusals
             continue
-        read = native.read_ndjson(body) if request.form == "lines" else native.read_json(body)
+        read = read_native(body, lines=request.form == "lines")
         assert read.count == len(request.records)
         for place, record in zip(read.index, read.records, strict=True):
             planned = request.records[place]
@@ -134,3 +136,28 @@ def test_a_fault_is_a_fault_of_the_record_that_carries_its_marker(plan: Plan):
     }
     assert all(marker in text for marker, text in texts.items())
     assert any(NOWHERE in text for text in texts.values())
+
+
+# ---------------------------------------------------------------- the roads
+POINTS = [Point(id=number, code=f"D-{number}", lanes=2) for number in range(1, 13)]
+
+
+def test_reports_follow_from_the_seed_and_hold_repeated_late_and_amended_ones():
+    requests = make_reports(7, POINTS, length_s=60, rate=5.0)
+    assert requests == make_reports(7, POINTS, length_s=60, rate=5.0) != make_reports(8, POINTS, length_s=60, rate=5.0)
+    assert [request.number for request in requests] == list(range(len(requests)))
+    amending = [request for request in requests if request.after is not None]
+    bodies = [request.reports for request in requests]
+    assert amending and any(bodies.count(body) == 2 for body in bodies)
+    assert any(request.due_s > (request.reports[0].number + 1) * 6.0 for request in requests)
+    assert all(requests[request.after].due_s < request.due_s for request in amending if request.after is not None)
+
+
+def test_each_interval_is_expected_once_and_amended_ones_as_told_last():
+    requests = make_reports(7, POINTS, length_s=60, rate=5.0)
+    expected = expected_reports(requests, START_US)
+    assert len(expected) == 10 * len(POINTS) * 2
+    amended = {(told.point.id, told.lane, told.number) for told, revision in expected.values() if revision}
+    assert amended and all(told.vehicles > 30 for told, revision in expected.values() if revision)
+    first = next(request for request in requests if request.after is None)
+    assert json.loads(first.body(START_US))[0] == first.reports[0].record(START_US)
