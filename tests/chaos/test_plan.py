@@ -8,6 +8,7 @@ import pytest
 from dashboards.chaos.blows import PAUSES, Blow, make_disturbances
 from dashboards.chaos.bodies import NOWHERE, Content, body_of, content, identity, packed
 from dashboards.chaos.plan import TRIP_GATES_MAX, Fault, Gate, Passage, Plan, Scene, Stretch, make_plan
+from dashboards.chaos.road_plan import Point, expected_reports, make_reports
 from tests.doorkit import read_native
 from traffic.ingest import gat1400
 from traffic.limits import LEASE_S, RING_OBSERVATIONS
