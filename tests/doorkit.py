@@ -18,10 +18,12 @@ from tests.world import (
     WEST_SQUADRON,
     point_at,
 )
+from traffic.ingest.bodies import Records
 from traffic.ingest.catalogue import Catalogue, Device, Gate, Object, Roadside, Thing, Things, build
 from traffic.ingest.checks import Checked
 from traffic.ingest.places import Roads
 from traffic.ingest.plate_column import PlateReader
+from traffic.ingest.subjects import SUBJECTS
 from traffic.ingest.validate import Bench
 from traffic.network import Chainage, Link
 from traffic.readings import Door
@@ -83,6 +85,11 @@ def catalogue() -> Catalogue:
 def bench(door: Door = Door.NATIVE) -> Bench:
     """What a door judges with."""
     return Bench(catalogue=catalogue(), plates=PlateReader(), door=door)
+
+
+def read_native(body: bytes, *, lines: bool = False) -> Records:
+    """The records of a native request with passages."""
+    return SUBJECTS["passages"].read(body, lines=lines)
 
 
 def native_record(**fields: object) -> dict[str, object]:

@@ -77,6 +77,10 @@ class Bench:
         """As `send`."""
         return self._loop.run((writer or self.writer).append_passages(records))
 
+    def send_kind(self, kind: EntryKind, records: np.ndarray | list) -> np.ndarray:
+        """As `send`, of positions, detector reports or roadside items."""
+        return self._loop.run(self.writer.append(kind, records))
+
     def send_small(self, kind: EntryKind, items: list, routing: int = 0) -> None:
         """Put an entry of a rare kind on the bus."""
         self._loop.run(self.writer.append_small(kind, items, routing))

@@ -9,8 +9,10 @@ import pytest
 from tests.workbench import Bench, batch, seen
 from tests.world import Gate, World
 from traffic.errors import BusClosed, BusFull, ServiceError
-from traffic.limits import ENTRY_RECORDS_MAX
+from traffic.limits import ENTRY_RECORDS_MAX, ROADS_PARTITION
+from traffic.plates import CLASS_SMALL
 from traffic.readings import EntryKind, PassageBatch, Reject, Tick, decode_entry, logical_partitions, routing_keys
+from traffic.road_readings import DETECTOR_REPORT, POSITION, RoadWork, Subject
 from traffic.settings import load_settings
 from traffic.stream import meta_key, stream_key
 
@@ -21,6 +23,13 @@ WORLD = World(
     native_name="", native_key="", watched_plate="",
 )  # fmt: skip
 KILOBYTES = 8
+WORKS = [
+    RoadWork(
+        code=str(n), observed_at=1, received_at=2, device=3, unit_id=4, road_id=5, from_stake_m=6, to_stake_m=7,
+        direction=1, lanes_closed=(1, 2), from_at=8, to_at=9, kind="x",
+    )
+    for n in range(3)
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -60,6 +69,41 @@ def test_what_is_sent_is_read_back_in_the_partition_of_its_vehicle(wide: Bench):
             assert (logical_partitions(routing_keys(content.rows)) % 8 == partition).all()
             found.append(content.rows)
     assert sorted(row.tobytes() for row in np.concatenate(found)) == sorted(row.tobytes() for row in sent.rows)
+
+
+def test_a_vehicles_positions_are_in_the_partition_of_its_passages_and_reports_in_the_roads(wide: Bench):
+    wide.open()
+    passages = many(100)
+    positions = np.zeros(200, POSITION)
+    positions["subject"][:100], positions["subject_kind"][:100] = passages.rows["plate_key"], Subject.VEHICLE
+    positions["class_group"][:100] = CLASS_SMALL
+    positions["subject"][100:], positions["subject_kind"][100:] = np.arange(100), Subject.CREW
+    reports = np.zeros(ENTRY_RECORDS_MAX + 1, DETECTOR_REPORT)
+    reports["detector"] = np.arange(len(reports))
+    for kind, rows in ((EntryKind.DETECTORS, reports), (EntryKind.ROADSIDE, WORKS)):
+        with pytest.raises(BusClosed, match="monitor"):
+            wide.send_kind(kind, rows)
+    wide.reader.open(ROADS_PARTITION, 1)
+    for kind, rows in ((EntryKind.POSITIONS, positions), (EntryKind.DETECTORS, reports), (EntryKind.ROADSIDE, WORKS)):
+        assert wide.send_kind(kind, rows).tolist() == [True] * len(rows)
+
+    assert wide.send_kind(EntryKind.DETECTORS, reports[:0]).tolist() == []
+    crews = {}
+    wanted = dict(zip(passages.rows["plate_key"], logical_partitions(routing_keys(passages.rows)) % 8, strict=True))
+    for partition, entries in read_all(wide).items():
+        for entry in entries:
+            kind, rows = decode_entry(entry.data)
+            assert kind is EntryKind.POSITIONS
+            for row in rows:
+                if row["subject_kind"] == Subject.VEHICLE:
+                    assert wanted.pop(row["subject"]) == partition
+                else:
+                    crews[int(row["subject"])] = partition
+    assert (wanted, set(crews)) == ({}, set(range(100)))
+    assert len(set(crews.values())) == 8, "crews spread as well"
+    first, second, third = (decode_entry(e.data)[1] for e in wide.reader.read({64: (1, 0)}, count=9, wait_ms=1)[64])
+    assert np.concatenate((first, second)).tobytes() == reports.tobytes()
+    assert third == WORKS
 
 
 def test_pictures_and_odd_plates_travel_with_their_row(wide: Bench):

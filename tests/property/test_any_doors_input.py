@@ -3,13 +3,14 @@
 import json
 import struct
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.doorkit import GAT, GATES, NATIVE, NOW_US, as_json, bench, motor_vehicle, native_record
+from tests.doorkit import GAT, GATES, NATIVE, NOW_US, as_json, bench, motor_vehicle, native_record, read_native
 from traffic.errors import Reason
 from traffic.ingest import digest, gat1400, native
 from traffic.ingest.bodies import BodyRefused, Records, inflate, split_array
@@ -69,8 +70,8 @@ def assert_answered(checked: Checked, count: int) -> None:
 @given(st.binary(max_size=400) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_answered(body):
     for read, judge in (
-        (native.read_json, judge_native),
-        (native.read_ndjson, judge_native),
+        (read_native, judge_native),
+        (partial(read_native, lines=True), judge_native),
         (gat1400.read_motor_vehicles, judge_gat),
     ):
         try:
@@ -89,7 +90,7 @@ def test_any_bytes_are_answered(body):
 @given(st.lists(JSON | st.just(native_record()), max_size=6))
 def test_any_list_is_answered_record_by_record(records):
     body = json.dumps(records).encode()
-    assert_answered(judge_native(native.read_json(body)), len(records))
+    assert_answered(judge_native(read_native(body)), len(records))
     body = json.dumps({"MotorVehicleListObject": {"MotorVehicleObject": records}}).encode()
     assert_answered(judge_gat(gat1400.read_motor_vehicles(body)), len(records))
 
@@ -98,11 +99,11 @@ def test_any_list_is_answered_record_by_record(records):
 def test_any_values_in_native_fields_are_answered(changes):
     records = [native_record(**fields) for fields in changes]
     body = json.dumps(records).encode()
-    assert_answered(judge_native(native.read_json(body)), len(records))
+    assert_answered(judge_native(read_native(body)), len(records))
     lines = b"\n".join(json.dumps(record).encode() for record in records)
-    by_line = judge_native(native.read_ndjson(lines))
+    by_line = judge_native(read_native(lines, lines=True))
     assert_answered(by_line, len(records))
-    assert by_line.batch.rows.tobytes() == judge_native(native.read_json(body)).batch.rows.tobytes()
+    assert by_line.batch.rows.tobytes() == judge_native(read_native(body)).batch.rows.tobytes()
 
 
 @given(st.lists(st.dictionaries(GAT_FIELDS, SCALARS | JSON, max_size=4), max_size=6))
@@ -120,7 +121,7 @@ def test_a_damaged_body_is_answered(place, damage):
     place %= len(good)
     body = good[:place] + damage + good[place + len(damage) :]
     try:
-        read = native.read_json(body)
+        read = read_native(body)
     except BodyRefused as refused:
         assert refused.status == 400
     else:
@@ -143,8 +144,8 @@ def test_a_records_row_depends_on_nothing_around_it(choices, shuffled):
     ]
     records = [kinds[choice] for choice in choices]
     shuffled.shuffle(records)
-    alone = {json.dumps(kind): judge_native(native.read_json(as_json([kind]))) for kind in kinds}
-    checked = judge_native(native.read_json(as_json(records)))
+    alone = {json.dumps(kind): judge_native(read_native(as_json([kind]))) for kind in kinds}
+    checked = judge_native(read_native(as_json(records)))
     assert_answered(checked, len(records))
     for row, place in enumerate(checked.index.tolist()):
         one = alone[json.dumps(records[place])].batch
@@ -159,9 +160,9 @@ def test_a_records_row_depends_on_nothing_around_it(choices, shuffled):
 @given(st.text(max_size=40).filter(bool))
 def test_identities_are_those_of_the_contract(identity):
     record = native_record(id=identity, direction=1, lane=2)
-    row = judge_native(native.read_json(as_json([record]))).batch.rows[0]
+    row = judge_native(read_native(as_json([record]))).batch.rows[0]
     assert row["source_hash"] == source_hash(NATIVE.code, identity)
-    row = judge_native(native.read_json(as_json([record | {"id": None}]))).batch.rows[0]
+    row = judge_native(read_native(as_json([record | {"id": None}]))).batch.rows[0]
     assert row["source_hash"] == place_hash(GATES[0].id, 1, 2, NOW_US // 1_000_000 - 5, "吉A12345")
 
 
@@ -227,7 +228,7 @@ def test_any_text_is_a_time_or_none(texts):
 def test_native_times_are_exact_to_the_microsecond(time, offset_min):
     sign = "-" if offset_min < 0 else "+"
     text = f"{time.isoformat()}{sign}{abs(offset_min) // 60:02d}:{abs(offset_min) % 60:02d}"
-    rows = judge_native(native.read_json(as_json([native_record(observed_at=text)]))).batch.rows
+    rows = judge_native(read_native(as_json([native_record(observed_at=text)]))).batch.rows
     wanted = (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     assert rows["observed_at"].tolist() == [wanted]
 

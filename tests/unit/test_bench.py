@@ -17,7 +17,7 @@ from dashboards.bench.stream_of_passages import Mix
 from dashboards.evaluate import section_speed
 from dashboards.evaluate.drives import Nature, make
 from tests.conftest import wait_until_async
-from tests.doorkit import GATES, NATIVE, NOW_US
+from tests.doorkit import GATES, NATIVE, NOW_US, read_native
 from tests.doorkit import bench as door_bench
 from traffic.errors import SettingsError
 from traffic.ingest import native
@@ -91,7 +91,7 @@ def test_bodies_and_rows_are_the_same_passages():
     stream = stream_of_passages.make(MIX)
     rows = stream_of_passages.rows(stream, device=NATIVE.id, device_code=NATIVE.code, received_us=NOW_US)
     taken = [
-        native.check(native.read_json(body), device=NATIVE, bench=door_bench(), received_us=NOW_US)
+        native.check(read_native(body), device=NATIVE, bench=door_bench(), received_us=NOW_US)
         for body in stream_of_passages.bodies(stream, 700)
     ]
     assert [checked.count for checked in taken] == [700, 700, 700, 700, 200]

@@ -6,7 +6,8 @@ import numpy as np
 
 from traffic.errors import BusClosed, BusFull, ServiceError
 from traffic.ingest.coalesce import WAITING_ROWS_MAX, Coalescer
-from traffic.readings import PASSAGE, DeviceEvent, EntryKind, PassageBatch, Reject
+from traffic.readings import PASSAGE, Batch, DeviceEvent, EntryKind, PassageBatch, Reject
+from traffic.road_readings import DETECTOR_REPORT, POSITION
 
 
 def batch(*marks: int) -> PassageBatch:
@@ -33,9 +34,16 @@ class FakeBus:
         self.refused: set[int] = set()
         self.error: Exception | None = None
         self.small_error: Exception | None = None
+        self.others: list[tuple[EntryKind, int]] = []
+        self.closed: set[EntryKind] = set()
 
-    async def append(self, kind: EntryKind, batch: PassageBatch) -> np.ndarray:
+    async def append(self, kind: EntryKind, batch: Batch) -> np.ndarray:
         await self.gate.wait()
+        if not isinstance(batch, PassageBatch):
+            self.others.append((kind, len(batch)))
+            if kind in self.closed:
+                raise BusClosed("closed")
+            return np.ones(len(batch), bool)
         if self.error:
             raise self.error
         marks = batch.rows["source_hash"].tolist()
@@ -143,3 +151,33 @@ async def test_a_fault_of_the_writer_leaves_nobody_waiting():
     assert isinstance(taken.error, ServiceError)
     bus.error = None
     assert (await coalescer.put(batch(1))).error is None
+
+
+async def test_records_of_each_kind_go_together_and_one_kind_that_fails_spares_the_others():
+    bus = FakeBus()
+    bus.closed = {EntryKind.DETECTORS}
+    bus.gate.clear()
+    coalescer = Coalescer(bus)
+    first = asyncio.create_task(coalescer.put(batch(0)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    reports = np.zeros(3, DETECTOR_REPORT)
+    puts = [
+        asyncio.create_task(coalescer.put(records, kind=kind, rejects=[reject(1)]))
+        for kind, records in (
+            (EntryKind.DETECTORS, reports),
+            (EntryKind.POSITIONS, np.zeros(2, POSITION)),
+            (EntryKind.DETECTORS, reports[:1]),
+            (EntryKind.ROADSIDE, [1, 2]),
+            (EntryKind.ROADSIDE, [3]),
+            (EntryKind.PASSAGES, batch(1)),
+        )
+    ]
+    await asyncio.sleep(0)
+    bus.gate.set()
+    await first
+    taken = await asyncio.gather(*puts)
+    assert [t.rows.tolist() for t in taken] == [[False] * 3, [True] * 2, [False], [True] * 2, [True], [True]]
+    assert [t.error is None for t in taken] == [False, True, False, True, True, True]
+    assert all(t.rejects for t in taken)
+    assert sorted(bus.others) == [(EntryKind.DETECTORS, 4), (EntryKind.POSITIONS, 2), (EntryKind.ROADSIDE, 3)]

@@ -20,6 +20,7 @@ from tests.doorkit import (
     motor_vehicle,
     native_record,
     parts_of,
+    read_native,
 )
 from traffic.errors import Reason
 from traffic.ingest import gat1400, native
@@ -35,7 +36,7 @@ CAPTURES = Path(__file__).parent.parent / "captures"
 
 
 def check_native(body: bytes, device=NATIVE) -> Checked:
-    return native.check(native.read_json(body), device=device, bench=bench(), received_us=NOW_US)
+    return native.check(read_native(body), device=device, bench=bench(), received_us=NOW_US)
 
 
 def check_gat(body: bytes, device=GAT) -> Checked:
@@ -178,7 +179,7 @@ def test_an_element_that_is_no_json_costs_only_itself(element):
 @pytest.mark.parametrize("tail", [b"", b",", b"]]", b"}"])
 def test_brackets_that_do_not_match_refuse_the_body(tail):
     with pytest.raises(BodyRefused) as caught:
-        native.read_json(b"[" + as_json(native_record()) + tail)
+        read_native(b"[" + as_json(native_record()) + tail)
     assert caught.value.status == 400
 
 
@@ -190,7 +191,7 @@ def test_a_lone_object_is_one_record():
 @pytest.mark.parametrize("body", [b"", b"   ", b"null", b"17", b'"text"', b"<xml/>", b"\xff\xfe[\0]\0"])
 def test_a_body_that_is_no_list_is_refused_whole(body):
     with pytest.raises(BodyRefused) as caught:
-        native.read_json(body)
+        read_native(body)
     assert caught.value.status == 400
 
 
@@ -209,12 +210,12 @@ def test_records_beyond_the_bound_are_answered_too_many():
 def test_far_too_many_records_are_refused_whole():
     for body in (as_json([native_record()] * (2 * REQUEST_RECORDS_MAX + 1)), b"[" + b"0," * 2_000_000 + b"0]"):
         with pytest.raises(BodyRefused) as caught:
-            native.read_json(body)
+            read_native(body)
         assert caught.value.status == 413
 
 
 def test_ndjson_takes_line_by_line():
-    read = native.read_ndjson((CAPTURES / "native.ndjson").read_bytes())
+    read = read_native((CAPTURES / "native.ndjson").read_bytes(), lines=True)
     checked = native.check(read, device=NATIVE, bench=bench(), received_us=NOW_US)
     assert checked.count == 5
     assert checked.index.tolist() == [0, 1, 4]

@@ -1,4 +1,4 @@
-"""The native door's format: a JSON array, or one record a line (NDJSON)."""
+"""Passages as a native sender writes them. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,8 +8,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from traffic.errors import Reason
-from traffic.ingest.bodies import Records, read_array, read_lines
+from traffic.ingest.bodies import Records
 from traffic.ingest.catalogue import Device
 from traffic.ingest.checks import Checked, columns_of, times_us
 from traffic.ingest.validate import (
@@ -50,8 +49,6 @@ EXAMPLE = {
     "id": "1", "checkpoint": "22010000001210000001", "observed_at": "2026-11-24T08:00:30.250+08:00",
     "plate": "吉A12345", "plate_class": 2, "direction": 1, "lane": 1, "speed_kmh": 96.5,
 }  # fmt: skip
-_ONE = msgspec.json.Decoder(NativeRecord)
-_ALL = msgspec.json.Decoder(list[NativeRecord])
 
 
 class VehicleClasses(dict):
@@ -70,16 +67,6 @@ class VehicleClasses(dict):
 
 
 _VEHICLE_CLASSES = VehicleClasses()
-
-
-def read_json(body: bytes) -> Records[NativeRecord]:
-    """Records of a JSON array (or of one object alone); raises BodyRefused."""
-    return read_array(body, _ALL.decode, _ONE.decode)
-
-
-def read_ndjson(body: bytes) -> Records[NativeRecord]:
-    """Records of one line each; raises BodyRefused."""
-    return read_lines(body, _ONE.decode)
 
 
 def check(read: Records[NativeRecord], *, device: Device, bench: Bench, received_us: int) -> Checked[PassageBatch]:
@@ -113,19 +100,3 @@ def _columns(records: list[NativeRecord]) -> Columns:
 def _codes(values: Sequence[int | None]) -> np.ndarray:
     """A column of small numbers; not known is 0."""
     return np.fromiter([value or 0 for value in values], np.int64, len(values))
-
-
-def answer(*, accepted: int, rejected: list[tuple[int, str, Reason, str]], not_taken: list[int], message: str) -> bytes:
-    """The JSON answer of the native door; `not_taken` and `message` only where something must be sent again."""
-    body: dict[str, object] = {
-        "accepted": accepted,
-        "rejected": [
-            {"index": index, "field": field, "reason": reason, "detail": detail}
-            for index, field, reason, detail in rejected
-        ],
-    }
-    if not_taken:
-        body["not_taken"] = not_taken
-    if message:
-        body["error"] = {"code": "not_all_taken", "message": message}
-    return msgspec.json.encode(body)

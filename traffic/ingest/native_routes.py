@@ -6,9 +6,8 @@ import msgspec
 from fastapi import Request, Response
 
 from traffic.errors import Reason, TrafficError
-from traffic.ingest import native
 from traffic.ingest.answers import Doorway, Handler, headers_of, retry_headers, status_of
-from traffic.ingest.desk import Desk, peer_of
+from traffic.ingest.desk import Desk, Outcome, peer_of
 from traffic.ingest.intake import Budget, read_body
 from traffic.ingest.subjects import SUBJECTS, Subject
 
@@ -35,15 +34,25 @@ def _taking(subject: Subject, desk: Desk, budget: Budget) -> Handler:
         with budget.hold() as held:
             body = await read_body(request, held)
             outcome = await desk.take(subject, body, device, peer_of(request), lines=lines)
-        content = native.answer(
-            accepted=outcome.accepted,
-            rejected=[(r.index, r.field, r.reason, r.detail) for r in outcome.refusals],
-            not_taken=list(outcome.not_taken),
-            message=str(outcome.error or ""),
-        )
-        return Response(content, outcome.status, retry_headers(outcome), "application/json")
+        return Response(_answer(outcome), outcome.status, retry_headers(outcome), "application/json")
 
     return take
+
+
+def _answer(outcome: Outcome) -> bytes:
+    """`not_taken` and `error` stand only where something must be sent again."""
+    body: dict[str, object] = {
+        "accepted": outcome.accepted,
+        "rejected": [
+            {"index": refusal.index, "field": refusal.field, "reason": refusal.reason, "detail": refusal.detail}
+            for refusal in outcome.refusals
+        ],
+    }
+    if outcome.not_taken:
+        body["not_taken"] = list(outcome.not_taken)
+    if outcome.error:
+        body["error"] = {"code": "not_all_taken", "message": str(outcome.error)}
+    return msgspec.json.encode(body)
 
 
 def content_type(request: Request) -> str:
