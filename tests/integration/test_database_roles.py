@@ -18,8 +18,8 @@ from traffic.database import API, HUB, WRITER, as_role, connect
 
 GUARDED = ("finding", "finding_revision", "feed", "watchlist_entry", "quarantine")
 HYPERTABLES = (
-    "passage", "passage_extra", "passage_source", "passage_amendment", "checkpoint_minute", "detector_report", "position",
-    "travel_time",
+    "passage", "passage_extra", "passage_source", "passage_amendment", "checkpoint_minute", "detector_report",
+    "position", "travel_time",
 )  # fmt: skip
 SCOPE = "SELECT set_config('traffic.unit', %s, true), set_config('traffic.clearance', %s, true)"
 

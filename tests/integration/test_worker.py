@@ -163,11 +163,11 @@ def test_a_late_reading_takes_a_travel_time_back_and_gives_another(bench: Bench,
         bench.drain(worker)
     ((_, _, vehicles, seconds),) = travel_times(bench)
     assert (vehicles, [float(one) for one in seconds]) == (1, [300.0])
-    bench.send(seen(world, 1, -300, "吉S00001"))  # it left before: the reading at -100 is no exit any more
+    bench.send(seen(world, 1, -200, "吉S00001"))  # it left before: the reading at -100 is no exit any more
     bench.drain(worker)
     ((_, bucket, vehicles, seconds),) = travel_times(bench)
-    assert (vehicles, [float(one) for one in seconds]) == (1, [100.0])
-    assert us_of(bucket) == (us_of(world.now) - 300_000_000) // 30_000_000 * 30_000_000
+    assert (vehicles, [float(one) for one in seconds]) == (1, [200.0])
+    assert us_of(bucket) == (us_of(world.now) - 200_000_000) // 30_000_000 * 30_000_000
 
 
 def test_passages_are_rolled_up_by_class_and_an_amended_class_moves(bench: Bench, world: World):
