@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from tests.fake_cycle import FakeCycle
-from tests.integration.test_worker import assert_feed_is_dense
 from tests.roadbench import CYCLE_US, RoadBench, report
+from tests.workerkit import assert_feed_is_dense
 from tests.world import CORPS, EAST, EAST_BRIGADE, EAST_SQUADRON, WEST, WEST_BRIGADE, WEST_SQUADRON, World
 from traffic.limits import ROADS_PARTITION
 from traffic.readings import EntryKind, Tick, encode_small

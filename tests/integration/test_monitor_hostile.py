@@ -10,9 +10,9 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.fake_cycle import FakeCycle
-from tests.integration.test_worker import assert_feed_is_dense
 from tests.roadbench import CYCLE_US, RoadBench, report
 from tests.workbench import seen
+from tests.workerkit import assert_feed_is_dense
 from tests.world import EAST_SQUADRON, WEST_SQUADRON, World
 from traffic.limits import ROADS_PARTITION
 from traffic.monitor import Monitor
