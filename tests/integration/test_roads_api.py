@@ -282,6 +282,6 @@ async def test_every_answer_about_roads_has_a_described_shape(settings, world, o
             for name in [methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
                          .get("application/json", {}).get("schema", {}).get("$ref", "")]
         }  # fmt: skip
-        wanted = ("LinkDetail", "Events", "EventDetail", "Sensors", "DetectorDetail", "Trend", "PlaceAnswer", "FoundList",
-                  "AreaSummary", "WeatherReports", "RoadWorks")  # fmt: skip
+        wanted = ("LinkDetail", "Events", "EventDetail", "Sensors", "DetectorDetail", "Trend", "PlaceAnswer",
+                  "FoundList", "AreaSummary", "WeatherReports", "RoadWorks")  # fmt: skip
         assert described >= set(wanted) and all(hasattr(shapes, name) for name in wanted)
