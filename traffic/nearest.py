@@ -17,6 +17,7 @@ _CELL_DEG = 0.02  # about 2 km: a piece of road lies in few cells, a cell holds 
 _DEGREE_M = math.radians(1.0) * EARTH_RADIUS_M
 _ROWS = 1 << 20  # cells in a column: more than lie between the poles
 _POINTS_AT_ONCE = 4096
+_AGAINST_M = 60.0  # moving the other way on a link counts like being so much farther from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,10 @@ class Found:
 
 
 class NearestPlaces:
-    """Index of all links; where both directions share a line, the direction in which stakes increase is found."""
+    """Index of all links.
+
+    Where both directions share a line, the one of the point's bearing is found, without one that of increasing stakes.
+    """
 
     def __init__(self, links: Iterable[Link]) -> None:
         self.links = tuple(sorted(links, key=lambda link: (link.direction, link.id)))
@@ -43,6 +47,8 @@ class NearestPlaces:
                 row.append(number)
         self._begin = np.array(begin, np.float64).reshape(-1, 2)
         self._step = np.array(end, np.float64).reshape(-1, 2) - self._begin
+        east = self._step[:, 0] * np.cos(np.radians(self._begin[:, 1] + self._step[:, 1] / 2))
+        self._bearing = np.arctan2(east, self._step[:, 1])
         self._stakes = np.array(stakes, np.float64).reshape(-1, 2)
         self._row = np.array(row, np.int64)
         self._road = np.array([link.road_id for link in self.links], np.int64)
@@ -67,44 +73,57 @@ class NearestPlaces:
         order = np.argsort(cells, kind="stable")
         return cells[order], piece[order]
 
-    def find(self, lon: np.ndarray, lat: np.ndarray) -> Found:
-        """The nearest place of each point on any road."""
-        parts = [
-            self._find(lon[start : start + _POINTS_AT_ONCE], lat[start : start + _POINTS_AT_ONCE], None, 0)
-            for start in range(0, max(len(lon), 1), _POINTS_AT_ONCE)
-        ]
+    def find(self, lon: np.ndarray, lat: np.ndarray, bearing_deg: np.ndarray | None = None) -> Found:
+        """The nearest place of each point on any road; a link along the bearing (NaN: not known) is preferred."""
+        parts = []
+        for start in range(0, max(len(lon), 1), _POINTS_AT_ONCE):
+            part = slice(start, start + _POINTS_AT_ONCE)
+            point, piece = self._near(lon[part], lat[part])
+            toward = None if bearing_deg is None else bearing_deg[part]
+            parts.append(self._nearest(lon[part], lat[part], (point, piece), toward))
         return Found(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Found.__slots__})
 
     def find_one(self, point: Point, *, road_id: int | None = None, direction: int = 0) -> tuple[Link, int] | None:
         """(link, stake) nearest to a point, on one road and direction where they are given; None: off the roads."""
-        found = self._find(np.array([point[0]]), np.array([point[1]]), road_id, direction)
-        row = int(found.row[0])
-        return None if row < 0 else (self.links[row], int(found.stake_m[0]))
+        lon, lat = np.array([point[0]]), np.array([point[1]])
+        of_point, piece = self._near(lon, lat)
+        row = self._row[piece]
+        wanted = np.ones(len(row), bool) if road_id is None else self._road[row] == road_id
+        if direction:
+            wanted &= self._direction[row] == direction
+        found = self._nearest(lon, lat, (of_point[wanted], piece[wanted]))
+        best = int(found.row[0])
+        return None if best < 0 else (self.links[best], int(found.stake_m[0]))
 
-    def _find(self, lon: np.ndarray, lat: np.ndarray, road_id: int | None, direction: int) -> Found:
+    def _near(self, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of a point and a piece that it may be near to."""
         cells = np.floor(lon / _CELL_DEG).astype(np.int64) * _ROWS + np.floor(lat / _CELL_DEG).astype(np.int64)
         first = np.searchsorted(self._cells, cells, "left")
         count = np.searchsorted(self._cells, cells, "right") - first
         point = np.repeat(np.arange(len(lon)), count)
-        piece = self._pieces[np.arange(len(point)) - np.repeat(np.cumsum(count) - count - first, count)]
-        if road_id is not None or direction:
-            row = self._row[piece]
-            wanted = np.ones(len(row), bool) if road_id is None else self._road[row] == road_id
-            if direction:
-                wanted &= self._direction[row] == direction
-            point, piece = point[wanted], piece[wanted]
-        return self._nearest(lon, lat, point, piece)
+        return point, self._pieces[np.arange(len(point)) - np.repeat(np.cumsum(count) - count - first, count)]
 
-    def _nearest(self, lon: np.ndarray, lat: np.ndarray, point: np.ndarray, piece: np.ndarray) -> Found:
+    def _nearest(
+        self,
+        lon: np.ndarray,
+        lat: np.ndarray,
+        pairs: tuple[np.ndarray, np.ndarray],
+        bearing_deg: np.ndarray | None = None,
+    ) -> Found:
+        point, piece = pairs
         scale = np.stack((np.cos(np.radians(lat[point])) * _DEGREE_M, np.full(len(point), _DEGREE_M)), axis=1)
         step = self._step[piece] * scale
         apart = (np.stack((lon[point], lat[point]), axis=1) - self._begin[piece]) * scale
         square = (step * step).sum(axis=1)
         share = np.where(square > 0, (step * apart).sum(axis=1) / np.where(square > 0, square, 1.0), 0.0).clip(0.0, 1.0)
         away_m = np.hypot(*(apart - step * share[:, None]).T)
-        best = np.lexsort((piece, away_m, point))
+        cost = away_m
+        if bearing_deg is not None:
+            turn = np.radians(bearing_deg)[point] - self._bearing[piece]
+            cost = away_m + np.where(np.isnan(turn), 0.0, (1.0 - np.cos(turn)) / 2.0 * _AGAINST_M)
+        best = np.flatnonzero(away_m <= PLACE_AWAY_M_MAX)
+        best = best[np.lexsort((piece[best], cost[best], point[best]))]
         best = best[np.flatnonzero(np.diff(point[best], prepend=-1))]
-        best = best[away_m[best] <= PLACE_AWAY_M_MAX]
         stake = self._stakes[piece[best]]
         found = Found(
             row=np.full(len(lon), -1, np.int64),

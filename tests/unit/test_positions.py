@@ -72,9 +72,10 @@ def test_a_point_beyond_every_road_or_of_no_number_is_off_the_roads():
     assert nowhere["road"].tolist() == [0]
 
 
-def test_a_link_of_no_length_is_no_place():
-    index = PlaceIndex([link(1, 1, 1, (0, 10), WEST, WEST)])
-    assert index.find(np.array([WEST[0]]), np.array([WEST[1]]), np.array([NAN]), np.array([NAN]))["road"][0] == 0
+def test_a_link_of_no_length_is_a_place_like_any_other():
+    index = PlaceIndex([link(1, 1, 1, (10, 20), WEST, WEST)])
+    (place,) = index.find(np.array([WEST[0]]), np.array([WEST[1]]), np.array([80.0]), np.array([90.0]))
+    assert (place["road"], place["stake_m"], place["away_m"]) == (1, 10, 0)
 
 
 @st.composite
