@@ -5,7 +5,7 @@ Every bench makes an instance of its own in a scratch folder, runs the real proc
 
 from collections.abc import Mapping
 
-from dashboards.bench import cycle, ingest, latency, takeover, twin
+from dashboards.bench import cycle, doors, fanout, ingest, latency, takeover, twin
 from dashboards.bench.measured import Measurement, Progress, as_text
 from dashboards.bench.measured import run as _run
 
@@ -13,6 +13,8 @@ __all__ = ["BENCHES", "as_text", "run"]
 
 BENCHES: dict[str, Measurement] = {
     "cycle": cycle.BENCH,
+    "doors": doors.BENCH,
+    "fanout": fanout.BENCH,
     "ingest": ingest.BENCH,
     "latency": latency.BENCH,
     "takeover": takeover.BENCH,

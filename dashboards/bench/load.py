@@ -131,17 +131,19 @@ class Client:
 
 
 @contextmanager
-def client(instance: Scratch, load: Load, *, connections: int, upto: int = 0, per_s: float = 0.0) -> Iterator[Client]:
-    """Start the sender; it ends with the block. `upto`, `per_s`: see sender.Spec (in bodies)."""
+def client(
+    instance: Scratch, load: Load, *, connections: int, path: str = "/api/passages", upto: int = 0, per_s: float = 0.0
+) -> Iterator[Client]:
+    """Start the sender; it ends with the block. `path`, `upto`, `per_s`: see sender.Spec (in bodies)."""
     settings = instance.settings
     spec = Spec(
         file=str(load.file), sizes=load.sizes, host=settings.host, port=settings.door_port, key=DEVICE_KEY,
-        connections=connections, upto=upto, per_s=per_s,
+        connections=connections, path=path, upto=upto, per_s=per_s,
     )  # fmt: skip
-    path = instance.folder / "spec.json"
-    path.write_bytes(msgspec.json.encode(spec))
+    order = instance.folder / "spec.json"
+    order.write_bytes(msgspec.json.encode(spec))
     # By its file: the process then loads nothing of the other benches.
-    command = [sys.executable, "-P", str(sender_module.__file__), str(path)]
+    command = [sys.executable, "-P", str(sender_module.__file__), str(order)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as popen:
         try:
             assert popen.stdout

@@ -1,4 +1,4 @@
-"""The client of the benches, a process of its own: prepared bodies over several connections to the native door.
+"""The client of the benches, a process of its own: prepared bodies over several connections to a native door.
 
 Its argument is a file with a Spec as JSON. It says `ready` on its output, waits for `go` on its
 input, and at the end writes one JSON object (Report). While it sends, a line `upto N` lets it go on to body N.
@@ -24,6 +24,7 @@ class Spec(msgspec.Struct, kw_only=True):
     port: int
     key: str
     connections: int
+    path: str = "/api/passages"
     per_s: float = 0.0
     upto: int = 0  # bodies that may be sent before the first `upto` line; 0: all
 
@@ -74,7 +75,7 @@ class Sender:
         spec = self.spec
         reader, writer = await asyncio.open_connection(spec.host, spec.port, limit=1 << 20)
         head = (
-            f"POST /api/passages HTTP/1.1\r\nHost: {spec.host}:{spec.port}\r\nAuthorization: Bearer {spec.key}\r\n"
+            f"POST {spec.path} HTTP/1.1\r\nHost: {spec.host}:{spec.port}\r\nAuthorization: Bearer {spec.key}\r\n"
             "Content-Type: application/json\r\nContent-Length: "
         ).encode()
         while (body := await self.take()) is not None:

@@ -77,7 +77,7 @@ def test_the_registries_name_what_is_measured():
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("nothing", {}, "there is no 'nothing'; there are: ingest, latency, takeover"),
+        ("nothing", {}, "there is no 'nothing'; there are: cycle, doors, "),
         ("ingest", {"pasages": "3"}, "no option 'pasages'"),
         ("ingest", {"passages": "many"}, "a wrong option of ingest"),
     ],
