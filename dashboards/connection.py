@@ -1,6 +1,7 @@
 """One client's socket: ready frames out, and how many messages may come in."""
 
 import asyncio
+from collections.abc import Callable
 
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
@@ -17,22 +18,22 @@ class Connection:
     """A client's socket. websockets keeps handshake and protocol; prepared frames go straight to its transport."""
 
     def __init__(self, raw: ServerConnection) -> None:
-        self._raw = raw
+        self.raw = raw
+        self._protocol = raw.protocol
+        self._unsent_bytes = raw.transport.get_write_buffer_size
+        self.send_prepared: Callable[[bytes], None] = raw.transport.write
+        """One write of whole, ready frames. The caller minds `is_open` and `unsent_bytes`."""
         self._closing: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether frames may still be sent."""
-        return self._raw.protocol.state is State.OPEN and self._closing is None
+        return self._protocol.state is State.OPEN and self._closing is None
 
     @property
     def unsent_bytes(self) -> int:
         """What waits in this process because the client does not take it."""
-        return self._raw.transport.get_write_buffer_size()
-
-    def send_prepared(self, frames: bytes) -> None:
-        """One write of whole, ready frames. The caller minds `is_open` and `unsent_bytes`."""
-        self._raw.transport.write(frames)
+        return self._unsent_bytes()
 
     def close(self, code: int, reason: str) -> None:
         """Begin to close; what was written before still goes out, as far as the client takes it soon."""
@@ -42,9 +43,9 @@ class Connection:
     async def _close(self, code: int, reason: str) -> None:
         try:
             async with asyncio.timeout(CLOSE_S):
-                await self._raw.close(code, reason)
+                await self.raw.close(code, reason)
         except TimeoutError:  # the client does not take what is written: nothing more will be
-            self._raw.transport.abort()
+            self.raw.transport.abort()
 
     async def closed(self) -> None:
         """Wait for a close that was begun here."""
