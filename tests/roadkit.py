@@ -92,9 +92,10 @@ def report(detector: int, end_us: int, **values: object) -> np.ndarray:
     return row
 
 
-def flow(gate: int, minute_us: int, passages: int, speed_kmh: float = 90.0) -> np.ndarray:
-    """A minute of a gate's direction 1."""
-    return np.array([(gate, 1, minute_us, 1, passages, passages, passages * speed_kmh)], CHECKPOINT_FLOW)
+def flow(gate: int, minute_us: int, passages: int, speed_kmh: float = 90.0, readable: int | None = None) -> np.ndarray:
+    """A minute of a gate's direction 1; all plates are read unless it is said how many."""
+    read = passages if readable is None else readable
+    return np.array([(gate, 1, minute_us, 1, passages, passages, passages * speed_kmh, read)], CHECKPOINT_FLOW)
 
 
 def travel(*seconds: float, bucket_us: int, section: int = 1) -> np.ndarray:

@@ -143,9 +143,10 @@ def _log_batches(connection: psycopg.Connection, book: Book, work: Work) -> None
 
 
 def _grouped(rows: np.ndarray, width_us: int, classes: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
-    """Passages by checkpoint, direction, class and stretch of event time: keys, then count, measured, sum of speeds.
+    """Passages by checkpoint, direction, class and stretch of event time.
 
-    Without `classes` (VehicleGroup of each) all count as one.
+    Keys, then of each: count, those measured, sum of their speeds, plates read. Without `classes`
+    (VehicleGroup of each) all count as one.
     """
     start = rows["observed_at"] // width_us
     if classes is None:
@@ -163,6 +164,7 @@ def _grouped(rows: np.ndarray, width_us: int, classes: np.ndarray | None = None)
         np.bincount(inverse, minlength=len(keys)),
         np.bincount(inverse, has_speed, minlength=len(keys)).astype(np.int64),
         np.bincount(inverse, speeds, minlength=len(keys)),
+        np.bincount(inverse, rows["plate_key"] != 0, minlength=len(keys)).astype(np.int64),
     )
 
 
@@ -178,7 +180,7 @@ def _amend(connection: psycopg.Connection, changed: np.ndarray, *, slot: int, no
 def _roll_up(connection: psycopg.Connection, rows: np.ndarray, *, slot: int, now_us: int, sign: int = 1) -> None:
     """Add the rows to their minutes (or take them out), and mark the quarters of an hour to be computed anew."""
     keys, *figures = _grouped(rows, MINUTE_US, vehicle_groups(rows["vehicle_class"], rows["plate_class"]))
-    count, measured, sums = (sign * figure for figure in figures)
+    count, measured, sums, readable = (sign * figure for figure in figures)
     quarters = begins_us(keys["start"], Width.QUARTER).tolist()
     connection.execute(
         SQL["roll_up"],
@@ -193,6 +195,7 @@ def _roll_up(connection: psycopg.Connection, rows: np.ndarray, *, slot: int, now
             "passages": count.tolist(),
             "measured": measured.tolist(),
             "sums": sums.tolist(),
+            "readable": readable.tolist(),
         },
     )
 
@@ -207,7 +210,7 @@ def flow_rows(rows: np.ndarray, book: Book, *, slot: int, now_us: int) -> list[F
     recent = rows if is_recent.all() else rows[is_recent]
     if not len(recent):
         return []
-    keys, count, measured, sums = _grouped(recent, BUCKET_US)
+    keys, count, measured, sums, _ = _grouped(recent, BUCKET_US)
     nobody_else = frozenset({book.top_unit})
     bodies: dict[tuple[int, frozenset[int]], dict[str, list]] = defaultdict(lambda: {"b": [], "n": []})
     circles = {}

@@ -89,7 +89,7 @@ UPDATE version SET value = value + 1 WHERE name = 'network';
 -- name: flows
 -- Minutes of each checkpoint that had ended by the cycle; one index scan a checkpoint, because a chunk is far larger.
 SELECT c.id, m.direction, (extract(epoch FROM m.minute) * 1e6)::bigint, m.class, sum(m.passages)::bigint,
-    sum(m.measured)::bigint, sum(m.speed_sum)
+    sum(m.measured)::bigint, sum(m.speed_sum), sum(m.readable)::bigint
 FROM checkpoint c JOIN LATERAL (
     SELECT * FROM checkpoint_minute WHERE checkpoint = c.id AND minute >= %(since)s AND minute <= %(until)s
 ) m ON true

@@ -104,12 +104,15 @@ WITH marked AS (
     SELECT 2, 1, timestamptz 'epoch' + t.bucket * interval '1 microsecond', timestamptz 'epoch' + t.due * interval '1 microsecond'
     FROM unnest(%(quarters)s::bigint[], %(dues)s::bigint[]) AS t(bucket, due)
 )
-INSERT INTO checkpoint_minute (minute, checkpoint, direction, class, slot, passages, measured, speed_sum)
-SELECT timestamptz 'epoch' + t.minute_us * interval '1 microsecond', t.checkpoint, t.direction, t.class, %(slot)s, t.passages, t.measured, t.speed_sum
+INSERT INTO checkpoint_minute (minute, checkpoint, direction, class, slot, passages, measured, speed_sum, readable)
+SELECT timestamptz 'epoch' + t.minute_us * interval '1 microsecond', t.checkpoint, t.direction, t.class, %(slot)s, t.passages, t.measured, t.speed_sum,
+    t.readable
 FROM unnest(%(minutes)b::bigint[], %(checkpoints)b::int[], %(directions)b::smallint[], %(classes)b::smallint[], %(passages)b::int[],
-            %(measured)b::int[], %(sums)b::float8[]) AS t(minute_us, checkpoint, direction, class, passages, measured, speed_sum)
+            %(measured)b::int[], %(sums)b::float8[], %(readable)b::int[])
+    AS t(minute_us, checkpoint, direction, class, passages, measured, speed_sum, readable)
 ON CONFLICT (checkpoint, minute, direction, class, slot) DO UPDATE SET passages = checkpoint_minute.passages + excluded.passages,
-    measured = checkpoint_minute.measured + excluded.measured, speed_sum = checkpoint_minute.speed_sum + excluded.speed_sum;
+    measured = checkpoint_minute.measured + excluded.measured, speed_sum = checkpoint_minute.speed_sum + excluded.speed_sum,
+    readable = checkpoint_minute.readable + excluded.readable;
 
 -- name: positions_add
 -- Each position once: of a subject there is one for each moment.

@@ -168,7 +168,7 @@ class Talk:
         rows["group"] = [VehicleGroup.SMALL, VehicleGroup.HEAVY]
         vph = self._usual_vph[sensors.link[gates]][:, None, None]
         rows["passages"] = chance.poisson(vph / 60.0 * [0.8, 0.2], rows.shape)
-        rows["measured"] = rows["passages"]
+        rows["measured"] = rows["readable"] = rows["passages"]
         rows["speed_sum"] = rows["passages"] * 95.0
         return rows[rows["passages"] > 0]
 

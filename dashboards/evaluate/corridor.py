@@ -292,7 +292,7 @@ def _flows(path: Path) -> np.ndarray:
             sums[key][1] += count * float(element.attrib["speed"]) * 3.6
     rows = np.zeros(len(sums), CHECKPOINT_FLOW)
     for at, ((gate, begin), (passed, speed_sum)) in enumerate(sorted(sums.items())):
-        rows[at] = (gate, 1, START_US + begin * 1_000_000, VehicleGroup.SMALL, passed, passed, speed_sum)
+        rows[at] = (gate, 1, START_US + begin * 1_000_000, VehicleGroup.SMALL, passed, passed, speed_sum, passed)
     return rows
 
 

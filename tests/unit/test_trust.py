@@ -143,7 +143,7 @@ def test_flow_occupancy_and_speed_that_do_not_fit_together_are_found() -> None:
     assert ("failed", "implausible") in states(story, 3)
 
 
-@pytest.mark.parametrize("ahead_s", [-600, 60])
+@pytest.mark.parametrize("ahead_s", [-600, -75, 60])
 def test_a_clock_that_is_wrong_is_found(ahead_s: int) -> None:
     story = Story()
     story.go(10)
@@ -169,7 +169,36 @@ def test_a_detector_that_misses_most_vehicles_is_found_by_those_on_its_link() ->
 
     for _ in range(40):
         story.go(1, one_says(3, lambda number, lane: story.usual(3, lane, vehicles=1)), flows=flows())
-    assert states(story, 3)[-1][1] in ("read_rate", "implausible")
+    assert states(story, 3)[-1][1] in ("count_mismatch", "implausible")
+
+
+def test_a_gate_that_reads_few_plates_is_suspect_and_its_counts_are_still_taken() -> None:
+    net = network()
+    story = Story(net, sensors(net, detectors=(), gates=(3,)))
+    for _ in range(12):
+        story.number += 1
+        begin = story.now_us // 60_000_000 * 60_000_000
+        flows = [flow(3, begin - back * 60_000_000, 20, readable=8) for back in range(1, 6)]
+        story.turn([], flows=np.concatenate(flows))
+    gate = [(change.lane, change.state, change.reason) for _, change in story.changes if change.kind == 2]
+    assert gate[-1] == (1, "suspect", "read_rate")
+    assert story.link(3)["level"] == 1 and story.link(3)["flow_vph"] == pytest.approx(1_200)
+
+
+def test_reports_that_were_held_up_and_come_all_at_once_are_no_wrong_clock() -> None:
+    story = Story()
+    story.go(10)
+    held = []
+    for _ in range(3):
+        story.number += 1
+        held += [story.usual(detector, lane) for detector in range(1, 7) for lane in (1, 2)]
+        if len(held) < 36:
+            story.turn([])
+    for row in held:
+        row["received_at"] = story.now_us
+    turned = story.turn(held)
+    assert [change for _, change in story.changes if change.reason == "clock_skew"] == []
+    assert (turned.picture.level == 1).all() and not np.isnan(turned.window.flow_vph[:, -3:]).any()
 
 
 def test_a_gate_without_keepalive_is_silent_and_with_it_an_empty_road() -> None:

@@ -198,6 +198,7 @@ CHECKPOINT_FLOW = np.dtype(
         ("passages", "<i8"),
         ("measured", "<i8"),
         ("speed_sum", "<f8"),
+        ("readable", "<i8"),  # passages whose plate was read
     ]
 )
 TRAVEL = np.dtype([("section", "<i8"), ("bucket", "<i8"), ("seconds", "<f8")])  # one row a vehicle

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 
 from traffic.limits import CYCLE_S
-from traffic.roads.model import Inputs, RoadNetwork, Sensors
+from traffic.roads.model import Inputs, RoadNetwork, SensorKind, Sensors
 from traffic.roads.parameters import bounded, defaults_of, fill
 from traffic.roads.window import Columns, Lanes, Reports
 
 RECENT = 10  # intervals that symptoms are read from
+PLATES_MIN = 12  # passages, before a share of plates read says something
 NEIGHBOUR_M_MAX = 20_000.0  # along one road; farther ones say nothing of each other's flow
 
 
@@ -77,9 +78,9 @@ class HealthRule:
     length_vehicles_min: float = bounded(12.0, 3.0, 1_000.0)  # within five minutes
     length_gain: float = bounded(0.34, 0.01, 1.0)
     skew_ahead_s: float = bounded(20.0, 1.0, 120.0)
-    skew_behind_s: float = bounded(150.0, 30.0, 3_600.0)
+    skew_behind_s: float = bounded(60.0, 30.0, 3_600.0)
     skew_gain: float = bounded(0.34, 0.01, 1.0)
-    read_rate_suspect: float = bounded(0.6, 0.05, 1.0)  # of the neighbours' flow
+    read_rate_suspect: float = bounded(0.6, 0.05, 1.0)  # of the neighbours' flow, or of plates read
     read_rate_failed: float = bounded(0.35, 0.01, 1.0)
     count_share_max: float = bounded(1.8, 1.1, 20.0)  # of both neighbours' flow
     compared_vehicles_min: float = bounded(30.0, 5.0, 1_000.0)  # within five minutes
@@ -346,13 +347,27 @@ def of_counts(said: Said, recent: Recent, context: Context, rule: HealthRule) ->
         free = ~context.slowed & (reference >= least) & ~_half_blind(said.lanes, recent)
         share = flow / reference
         more = free & agree & (flow > rule.count_share_max * np.fmax(up, down))
-        reason = Reason.READ_RATE
+        gate = said.sensors.kind == SensorKind.CHECKPOINT
+        few, fewer = free & (share < rule.read_rate_suspect), free & (share < rule.read_rate_failed)
+        read = _plates_read(said)
         return [
-            (reason, free & (share < rule.read_rate_failed), rule.rate_gain, 1.0),
-            (reason, free & (share < rule.read_rate_suspect), rule.rate_gain, SUSPECT_MOST),
+            (Reason.READ_RATE, (gate & fewer) | (read < rule.read_rate_failed), rule.rate_gain, 1.0),
+            (Reason.READ_RATE, (gate & few) | (read < rule.read_rate_suspect), rule.rate_gain, SUSPECT_MOST),
+            (Reason.COUNT_MISMATCH, ~gate & fewer, rule.rate_gain, 1.0),
+            (Reason.COUNT_MISMATCH, ~gate & few, rule.rate_gain, SUSPECT_MOST),
             (Reason.COUNT_MISMATCH, more & (share > rule.count_share_max**2), rule.rate_gain, 1.0),
             (Reason.COUNT_MISMATCH, more, rule.rate_gain, SUSPECT_MOST),
         ]
+
+
+def _plates_read(said: Said) -> np.ndarray:
+    """Share of plates that each gate read in the minutes that are told; NaN where too few passed."""
+    flows, many = said.inputs.flows, len(said.sensors)
+    row = said.sensors.rows_of(SensorKind.CHECKPOINT, flows["checkpoint"], flows["direction"])
+    good = (row >= 0) & (flows["passages"] > 0) & (flows["readable"] >= 0)
+    passages = np.bincount(row[good], flows["passages"][good], many)
+    read = np.bincount(row[good], flows["readable"][good], many)
+    return np.where(passages >= PLATES_MIN, read / np.maximum(passages, 1.0), np.nan)
 
 
 def _half_blind(lanes: Lanes, recent: Recent) -> np.ndarray:

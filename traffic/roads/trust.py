@@ -64,8 +64,8 @@ class Memory:
     hit_us: np.ndarray  # int64: when a vehicle was seen last, as `heard_us`
     expected: np.ndarray  # float64: vehicles that should have come since
     borne: np.ndarray  # float64: most vehicles that were missed before one came after all: such a lane is often empty
-    lag_s: np.ndarray  # float64: received - observed, of the newest report; NaN: none
-    received_us: np.ndarray  # int64: when that was
+    lag_s: np.ndarray  # float64: received - observed, of late; NaN: not known
+    received_us: np.ndarray  # int64: when the newest report came
     share: np.ndarray  # float64: of its detector's flow that a lane carries; NaN: not learned yet
 
     def dump(self) -> Any:
@@ -166,14 +166,18 @@ def _hear(memory: Memory, said: Said, *, now_us: int) -> Memory:
     np.maximum.at(heard_us, slot, np.minimum(observed, now_us))
     np.maximum.at(received_us, slot, received)
     seen[slot] = True
-    newest = received == received_us[slot]
-    lag = np.full(many, -np.inf)
-    np.maximum.at(lag, slot[newest], (received - observed)[newest] / 1e6)
+    # What was held up somewhere comes together with what is fresh: the report least off tells the clock.
+    off_s = (received - observed) / 1e6
+    least = np.full(many, np.inf)
+    np.minimum.at(least, slot, np.abs(off_s))
+    lag = np.full(many, np.nan)
+    telling = np.abs(off_s) == least[slot]
+    lag[slot[telling]] = off_s[telling]
     if len(lanes.checkpoints):
         passed = _last(~np.isnan(_newest_of(said.columns, lanes.checkpoints)), said.newest)
         heard_us[slots:] = np.maximum(heard_us[slots:], passed)
         seen[slots:] |= passed > 0
-    lag_s = np.where(np.isfinite(lag), lag, memory.lag_s)
+    lag_s = np.where(np.isnan(lag), memory.lag_s, lag)
     return replace(memory, seen=seen, heard_us=heard_us, received_us=received_us, lag_s=lag_s)
 
 

@@ -188,6 +188,7 @@ CREATE TABLE travel_time (
 SELECT create_hypertable('travel_time', 'bucket', chunk_time_interval => interval '1 day', create_default_indexes => false);
 
 ALTER TABLE checkpoint_minute ADD COLUMN class smallint NOT NULL DEFAULT 0;    -- of vehicles: readings.VehicleGroup
+ALTER TABLE checkpoint_minute ADD COLUMN readable int NOT NULL DEFAULT 0;       -- passages whose plate was read
 ALTER TABLE checkpoint_minute DROP CONSTRAINT checkpoint_minute_checkpoint_minute_direction_slot_key;
 ALTER TABLE checkpoint_minute ADD UNIQUE (checkpoint, minute, direction, class, slot);
 
