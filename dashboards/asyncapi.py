@@ -14,9 +14,9 @@ from dashboards.protocol import (
     MESSAGE_BYTES_MAX,
     SERVER_TYPES,
 )
-from traffic.limits import FEED_KEEP_S, SOCKET_BUFFER_BYTES_MAX, SOCKET_TICK_MS, TICKET_S
+from traffic.limits import CYCLE_S, FEED_KEEP_S, LINK_FRESH_S, SOCKET_BUFFER_BYTES_MAX, SOCKET_TICK_MS, TICKET_S
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 DESCRIPTION = f"""\
 The live view of the roads, scoped to the viewer's unit. Frames are JSON in text messages.
 
@@ -26,9 +26,12 @@ The live view of the roads, scoped to the viewer's unit. Frames are JSON in text
    Frames come at most each {SOCKET_TICK_MS} ms, those of one tick in one write.
 3. `seq` is a cursor `<epoch>|<partition>:<seq>,...`: all alerts up to it were sent on this socket. It is good at every
    API process. The feed is kept for {FEED_KEEP_S // 60} minutes; an older cursor is answered with a snapshot.
-4. A slow client gets the newest state of roads and figures instead of a backlog. Alerts are never dropped: beyond
+4. A slow client gets the newest state of all other topics instead of a backlog. Alerts are never dropped: beyond
    {SOCKET_BUFFER_BYTES_MAX // 2**20} MiB unsent the socket closes with {CLOSE_OVERFLOW}, and `resume` replays them.
-5. Close codes: {CLOSE_PROTOCOL} a message was not of this protocol, {CLOSE_TICKET} the ticket is not good,
+5. `roads` (flow at checkpoints), `links` (their state) and `units` (crews, key vehicles) are told of the tiles that the
+   viewport touches; `events`, `alerts` and `figures` of the whole area. A link is told as unknown (level 0, nulls) when
+   its data is older than {LINK_FRESH_S + CYCLE_S} s or no cycle came for {LINK_FRESH_S} s: unknown is never free.
+6. Close codes: {CLOSE_PROTOCOL} a message was not of this protocol, {CLOSE_TICKET} the ticket is not good,
    {CLOSE_SESSION} the session ended or its rights changed, {CLOSE_OVERFLOW} come back in a moment.
 
 Messages from the client hold at most {MESSAGE_BYTES_MAX // 1024} KiB. All times are microseconds since 1970 UTC.
