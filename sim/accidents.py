@@ -14,8 +14,8 @@ NEAR_SHARE = 0.6  # so many happen a little downstream of a detector: busy place
 BEHIND_M = (60.0, 220.0)
 ALL_LANES_SHARE = 0.55
 CLEARED_SHARE = 0.65  # of its time, after which an accident on all lanes leaves one lane free
-# Until then that lane is opened once a minute, the longer the more lanes there are, and the queue creeps.
-RELEASE_EVERY_S, RELEASE_LANE_S = 60.0, 3.0
+# Until then, when the first minutes are over, that lane is opened once a minute, and the queue creeps.
+UNTOUCHED_S, RELEASE_EVERY_S, RELEASE_LANE_S = 180.0, 60.0, 3.0  # the longer, the more lanes there are
 OPEN_MAX = 6  # at the same time
 
 
@@ -39,8 +39,8 @@ class Accident:
         """The lanes that are blocked now."""
         if not self.from_s <= now_s < self.to_s:
             return ()
-        closed_s = RELEASE_EVERY_S - RELEASE_LANE_S * len(self.lanes)
-        is_released = (now_s - self.from_s) % RELEASE_EVERY_S >= closed_s
+        age_s, closed_s = now_s - self.from_s, RELEASE_EVERY_S - RELEASE_LANE_S * len(self.lanes)
+        is_released = age_s >= UNTOUCHED_S and age_s % RELEASE_EVERY_S >= closed_s
         is_passed = is_released or now_s >= self.cleared_s
         return tuple(lane for lane in self.lanes if lane not in self.cleared) if is_passed else self.lanes
 
@@ -123,16 +123,19 @@ class Accidents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacle:
-    """Something that stands on a lane; lanes are counted as SUMO does, from the outside."""
+    """Something that stands on a lane (counted as SUMO does, from the outside): a cone, or vehicles that are held."""
 
     id: str
     edge: str
     lane: int
     position_m: float
+    is_hold: bool
 
     def command(self) -> dict[str, object]:
         """What the engine is told."""
-        return {"id": self.id, "edge": self.edge, "lane": self.lane, "position_m": self.position_m}
+        return {
+            "id": self.id, "edge": self.edge, "lane": self.lane, "position_m": self.position_m, "hold": self.is_hold,
+        }  # fmt: skip
 
 
 class Obstacles:
@@ -144,8 +147,13 @@ class Obstacles:
         self._lengths_m = lengths_m
         self._there: dict[str, Obstacle] = {}
 
-    def move(self, wanted: dict[str, tuple[str, int, float]]) -> tuple[list[Obstacle], list[str]]:
-        """(to put, ids to take away) for what is wanted: id -> (edge, lane from the median, metres)."""
+    def move(
+        self, wanted: dict[str, tuple[str, int, float]], *, holds: frozenset[str] = frozenset()
+    ) -> tuple[list[Obstacle], list[str]]:
+        """(to put, ids to take away) for what is wanted: id -> (edge, lane from the median, metres).
+
+        `holds`: those of them where vehicles are held.
+        """
         gone = [name for name in self._there if name not in wanted]
         for name in gone:
             del self._there[name]
@@ -153,7 +161,9 @@ class Obstacles:
         for name, (edge, lane, position_m) in wanted.items():
             if name not in self._there:
                 place = self._off_loops(edge, position_m)
-                obstacle = Obstacle(id=name, edge=edge, lane=self._lanes[edge] - lane, position_m=place)
+                obstacle = Obstacle(
+                    id=name, edge=edge, lane=self._lanes[edge] - lane, position_m=place, is_hold=name in holds
+                )
                 self._there[name] = obstacle
                 new.append(obstacle)
         return new, gone

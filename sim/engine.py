@@ -12,17 +12,16 @@ import os
 import resource
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from sim.blocking import OBSTACLE, OBSTACLE_M, Blockages
 from sim.counting import EdgeSums, LoopCounts
 
 MEMORY_BYTES_MAX = 3 * 1024**3
 STEPS_MAX = 3_600  # of one command
 EDGES_EVERY_STEPS = 5  # how often edges are looked at; long ones change slowly
-OBSTACLE, OBSTACLE_M = "obstacle", 8.0
 
 
 class Engine:
@@ -51,7 +50,7 @@ class Engine:
             libsumo.route.add(f"r{edge}", [edge])  # what a vehicle starts with, before it gets its own route
         self._time_s = 0.0
         self._steps = 0
-        self._obstacles: dict[str, str] = {}  # id -> edge
+        self._blockages = Blockages(libsumo)
 
     def _add_types(self, types: list[dict[str, Any]]) -> None:
         for kind in types:
@@ -82,31 +81,13 @@ class Engine:
             return False
         return True
 
-    def block(self, obstacle: dict[str, Any]) -> bool:
-        """Something stands on a lane from now on (keys id, edge, lane as SUMO counts, position_m)."""
-        name, edge, lane = obstacle["id"], obstacle["edge"], int(obstacle["lane"])
-        try:
-            self._sumo.vehicle.add(
-                name, f"r{edge}", typeID=OBSTACLE, depart="now", departLane=str(lane),
-                departPos=f"{obstacle['position_m']:.1f}", departSpeed="0",
-            )  # fmt: skip
-            self._sumo.vehicle.setStop(name, edge, obstacle["position_m"] + 1.0, lane, 10_000_000.0)
-        except self._sumo.TraCIException:
-            with suppress(self._sumo.TraCIException):
-                self._sumo.vehicle.remove(name)
-            return False
-        self._obstacles[name] = edge
-        return True
-
     def obey(self, command: dict[str, Any]) -> dict[str, Any]:
-        """What is changed before the steps: `add`, `block`, `unblock` (ids), `limits` (edge -> km/h)."""
+        """Before the steps: `add`, `block` (see sim/blocking.py), `unblock` (ids), `limits` (edge -> km/h)."""
         for name in command.get("unblock", []):
-            self._obstacles.pop(name, None)
-            with suppress(self._sumo.TraCIException):
-                self._sumo.vehicle.remove(name)
+            self._blockages.take(name)
         for edge, limit_kmh in command.get("limits", {}).items():
             self._sumo.edge.setMaxSpeed(edge, limit_kmh / 3.6)
-        refused = [obstacle["id"] for obstacle in command.get("block", []) if not self.block(obstacle)]
+        refused = [obstacle["id"] for obstacle in command.get("block", []) if not self._blockages.put(obstacle)]
         return {"refused": refused + [vehicle["id"] for vehicle in command.get("add", []) if not self.add(vehicle)]}
 
     def run(self, steps: int) -> dict[str, Any]:
@@ -115,6 +96,7 @@ class Engine:
         ended: list[str] = []
         for _ in range(steps):
             self._sumo.simulationStep()
+            self._blockages.step()
             self._time_s = self._sumo.simulation.getTime()
             self._steps += 1
             ended += self._sumo.simulation.getArrivedIDList()
@@ -129,7 +111,7 @@ class Engine:
             "time_s": self._time_s,
             "crossings": crossings,
             "ended": ended,
-            "running": self._sumo.vehicle.getIDCount() - len(self._obstacles),
+            "running": self._sumo.vehicle.getIDCount() - self._blockages.cones().total(),
         }
 
     def look(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +131,7 @@ class Engine:
 
     def _look_at_edges(self) -> None:
         seconds = EDGES_EVERY_STEPS * self._step_s
-        standing = Counter(self._obstacles.values())
+        standing = self._blockages.cones()
         for edge in self._edges:
             vehicles = self._sumo.edge.getLastStepVehicleNumber(edge)
             driving = vehicles - standing[edge]

@@ -51,8 +51,9 @@ class Command:
 class EngineProcess:
     """A simulation in a process of its own; it ends when this one ends, because its standard input does."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, command_s_max: float = COMMAND_S_MAX) -> None:
         self._process = process
+        self._command_s_max = command_s_max
 
     @property
     def pid(self) -> int:
@@ -60,8 +61,8 @@ class EngineProcess:
         return self._process.pid
 
     @classmethod
-    async def start(cls, start: dict[str, Any]) -> "EngineProcess":
-        """Start the process (keys network, loops_file, seed, step_s, types; options, observe) and wait until it is ready."""
+    async def start(cls, start: dict[str, Any], command_s_max: float = COMMAND_S_MAX) -> "EngineProcess":
+        """Start the process and wait until it is ready (keys as `sim.engine.Engine` reads them)."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -70,7 +71,7 @@ class EngineProcess:
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_BYTES_MAX,
         )
-        engine = cls(process)
+        engine = cls(process, command_s_max)
         await engine._ask({"start": start}, START_S_MAX)
         return engine
 

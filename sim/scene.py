@@ -160,7 +160,7 @@ class Scene:
     # ---------------------------------------------------------------- the script
     def _script_accidents(self, zone: Zone, now_s: float, live_s: float) -> None:
         """One before the cameras look, so that its jam is there; one some minutes later, so that its begin is seen."""
-        spans = ((now_s, live_s + 900.0, 90.0), (live_s + 150.0, live_s + 1_050.0, 110.0))
+        spans = ((now_s, live_s + 900.0, 50.0), (live_s + 150.0, live_s + 1_050.0, 70.0))
         for number, ((from_s, to_s, away_m), detector) in enumerate(zip(spans, zone.accident_detectors, strict=False)):
             spot = behind(detector, self._places, away_m)
             if spot is not None:
@@ -232,11 +232,12 @@ class Scene:
         for accident in self.accidents.open:
             for lane in accident.blocked(now_s):
                 wanted[f"o-{accident.id}-{lane}"] = (accident.edge, lane, accident.position_m)
+        holds = frozenset(wanted)
         for work in works:
             if work.state(now_us) == "active":
                 for lane, place_m in cones(work, self._places.links[work.edge]):
                     wanted[f"w-{work.code}-{lane}-{place_m:.0f}"] = (work.edge, lane, place_m)
-        put, change.unblock = self._obstacles.move(wanted)
+        put, change.unblock = self._obstacles.move(wanted, holds=holds)
         change.block = [obstacle.command() for obstacle in put]
 
     def _blow(self, now_us: int, change: Change) -> None:

@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from dashboards.bench.measured import Measured, Measurement, Progress, Reference
 from dashboards.bench.twin_drive import Driven, Wanted
@@ -108,32 +107,25 @@ def measure(options: Options, progress: Progress) -> Measured:
 
 
 def result(options: Options, ours: list[Driven], alone: list[Driven], variants: dict[str, Driven]) -> Measured:
-    """Vehicles at which one core would be full, between the counts that were tried or beyond the last one."""
-    value, bare = sustained(ours), sustained(alone)
+    """By the largest count that was tried: so many vehicles would fill the core, if each cost what one did then."""
     return Measured(
         name="twin",
-        value=value,
+        value=sustained(ours[-1]),
         unit="vehicles at real time on one core",
-        reference=Reference(name="SUMO alone with the same vehicles", value=bare),
+        reference=Reference(name="SUMO alone with the same vehicles", value=sustained(alone[-1])),
         details={
             "tried": [_row(run) for run in ours],
             "alone": [_row(run) for run in alone],
             "variants_alone": {name: _row(run) for name, run in variants.items()},
-            "largest_tried_at_real_time": max((run.vehicles for run in ours if run.real_s <= run.world_s), default=0),
+            "largest_tried_at_real_time": max((run.vehicles for run in ours if run.cpu_share <= 1.0), default=0),
             "options": msgspec.to_builtins(options),
         },
     )
 
 
-def sustained(runs: list[Driven]) -> int:
-    """Where the share of a core becomes one, in a straight line through the runs next to it."""
-    runs = sorted(runs, key=lambda run: run.vehicles)
-    shares = np.array([0.0, *(run.cpu_share for run in runs)])
-    counts = np.array([0.0, *(float(run.vehicles) for run in runs)])
-    if shares[-1] >= 1.0:
-        return round(float(np.interp(1.0, np.maximum.accumulate(shares), counts)))
-    slope = (counts[-1] - counts[-2]) / max(1e-9, shares[-1] - shares[-2])
-    return round(float(counts[-1] + min(slope, counts[-1] / shares[-1]) * (1.0 - shares[-1])))
+def sustained(run: Driven) -> int:
+    """Vehicle-seconds of the world in a CPU second."""
+    return round(run.vehicles / run.cpu_share)
 
 
 def _row(run: Driven) -> dict[str, float]:

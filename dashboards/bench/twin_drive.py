@@ -25,6 +25,7 @@ from traffic.settings import load_settings
 WARM_UP_STEPS = 40
 STEPS = 10  # at once: what a clock at real time never needs, and what costs least
 TIMEOUT_S = 30.0
+COMMAND_S_MAX = 900.0  # a machine with other work is slow, not lost
 
 
 class Wanted(msgspec.Struct, kw_only=True, frozen=True):
@@ -62,7 +63,7 @@ async def drive(wanted: Wanted) -> Driven:
     world = World(model_province(), settings, vehicles=wanted.vehicles)
     start = world.engine_start() | {"options": list(wanted.options), "step_s": wanted.step_s}
     try:
-        engine = await EngineProcess.start(start | {"observe": bool(wanted.door)})
+        engine = await EngineProcess.start(start | {"observe": bool(wanted.door)}, command_s_max=COMMAND_S_MAX)
         try:
             return await (_look(world, engine, wanted) if wanted.door else _alone(world, engine, wanted))
         finally:

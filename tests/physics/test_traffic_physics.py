@@ -87,6 +87,25 @@ async def test_a_blocked_road_makes_a_queue_upstream_and_none_downstream_and_it_
     assert not [name for name, _, _, speed_ms in later.places if speed_ms < 1.0]
 
 
+async def test_vehicles_are_held_where_an_accident_is_and_those_behind_go_on_when_it_is_over(built, engine):
+    place_m = at_detector(built) + 60.0
+    lanes = [
+        {"id": f"h{lane}", "edge": EDGE, "lane": lane, "position_m": place_m, "hold": True} for lane in range(LANES)
+    ]
+    cars = [trip(n, place_m - 3_000.0 + 20.0 * n) for n in range(140)]
+    names = [car["id"] for car in cars]
+    await engine.run(Command(add=cars, block=lanes), 200)
+    jam = await engine.run(Command(where=names, count=True), 20)
+    first = sorted((position_m for _, _, position_m, speed_ms in jam.places if speed_ms < 0.5), reverse=True)
+    assert first[:LANES] == pytest.approx([place_m] * LANES, abs=2.0) and len(first) > 60
+    await engine.run(Command(unblock=["h0", "never heard of"], count=True), 60)
+    passed = await engine.run(Command(where=names, count=True), 60)
+    assert sum(row[1] for row in passed.counts if row[0].startswith(f"d{DETECTOR.id}-")) > 5  # one lane lets them past
+    await engine.run(Command(unblock=["h1", "h2", "h3"]), 120)
+    free = await engine.run(Command(where=names), 1)
+    assert not [name for name, _, _, speed_ms in free.places if speed_ms < 1.0]
+
+
 async def test_a_lower_limit_is_driven_and_sums_of_edges_are_speed_times_time(built, engine):
     cars = [trip(5 * n, 1_000.0 + 100.0 * n) for n in range(20)]
     await engine.run(Command(add=cars, limits={EDGE: 60.0}), 60)
