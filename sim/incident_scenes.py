@@ -32,6 +32,7 @@ class Ground:
     file: str
     vehicles_per_h: float
     reroute_share: float = 0.0  # of drivers look for another way
+    whole_share: float = 0.0  # of incidents block every lane of the direction
     routes: tuple[str, ...] = ()
 
 
@@ -43,7 +44,9 @@ GROUNDS = {
         vehicles_per_h=9_000.0,
         routes=("osm.passenger.rou.xml", "osm.truck.rou.xml", "osm.passenger_mw.rou.xml", "osm.truck_mw.rou.xml"),
     ),
-    "town": Ground(name="town", folder="DRT", file="osm.net.xml", vehicles_per_h=5_000.0, reroute_share=0.15),
+    "town": Ground(
+        name="town", folder="DRT", file="osm.net.xml", vehicles_per_h=5_000.0, reroute_share=0.15, whole_share=0.5
+    ),
 }
 # Share of the demand at each quarter of an hour: the peak in the middle makes jams that come every day.
 DAY = (0.6, 0.85, 1.05, 1.0, 0.75, 0.6)
@@ -251,7 +254,7 @@ def _importance(edge: "sumolib.net.edge.Edge") -> float:
 
 # ---------------------------------------------------------------- what happens
 def script(
-    plan: Layout, use: dict[str, float], rng: np.random.Generator, *, incidents: int, convoys: int
+    ground: Ground, plan: Layout, use: dict[str, float], rng: np.random.Generator, *, incidents: int, convoys: int
 ) -> list[Blockage]:
     """Incidents where most is driven, AT_ONCE of them on different roads; slow convoys where they are asked for."""
     stations = {station.link for station in plan.stations}
@@ -269,7 +272,7 @@ def script(
         row = int(rng.choice(len(driven), p=left / left.sum()))
         taken.append(plan.links[row].road)
         lanes = len(plan.links[row].lanes)
-        blocked = 1 if lanes < 3 or rng.random() < 0.65 else int(rng.integers(2, lanes))
+        blocked = _lanes_blocked(lanes, rng, whole_share=ground.whole_share)
         lasting_s = float(rng.uniform(420, 720))
         at_s = WARM_UP_S + number // AT_ONCE * room_s + float(rng.uniform(0, max(1.0, room_s - lasting_s - 480)))
         said.append(
@@ -285,3 +288,10 @@ def script(
     for at_s in sorted(rng.uniform(WARM_UP_S, HORIZON_S - 900, convoys).tolist()):
         said.append(Blockage(kind="convoy", link=-1, share=0.0, lanes_many=1, at_s=at_s, lasting_s=0.0))
     return said
+
+
+def _lanes_blocked(lanes: int, rng: np.random.Generator, *, whole_share: float) -> int:
+    """Mostly one lane, sometimes more; in narrow streets often all."""
+    if whole_share and rng.random() < whole_share:
+        return lanes
+    return 1 if lanes < 3 or rng.random() < 0.65 else int(rng.integers(2, lanes))

@@ -71,7 +71,7 @@ def run(place: Place, wanted: dict[str, Any]) -> dict[str, Any]:
     rng = np.random.default_rng(wanted["seed"])
     use = write_demand(place.ground, place.ways, folder / "demand.rou.xml", rng)
     _write_loops(plan, folder)
-    planned = script(plan, use, rng, incidents=wanted["incidents"], convoys=wanted["convoys"])
+    planned = script(place.ground, plan, use, rng, incidents=wanted["incidents"], convoys=wanted["convoys"])
     happened = _simulate(place, folder, wanted["seed"], planned)
     np.savez_compressed(folder / "intervals.npz", **_intervals(plan, folder / "loops.xml"))  # type: ignore[arg-type]
     (folder / "layout.json").write_text(json.dumps(asdict(plan)))

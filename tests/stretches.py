@@ -69,7 +69,7 @@ def sensors_at(network: RoadNetwork, places: Sequence[tuple[int, float]]) -> Sen
 
 def window_of(speed_kmh: np.ndarray, flow_vph: np.ndarray, *, at_us: int, trust: np.ndarray | None = None) -> Window:
     """What sensors said; both (sensors, intervals). Occupancy follows from flow and speed (effective length 7 m)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         occupancy = np.clip(100 * flow_vph / 3 / (speed_kmh * 1000) * 7, 0, 100)
     many = speed_kmh.shape[1]
     return Window(

@@ -164,7 +164,7 @@ def _works_of_hour(where: Where, network: RoadNetwork, inputs: Inputs, now_us: i
 
 def _parts(values: np.ndarray, weights: np.ndarray, unknown: np.ndarray) -> np.ndarray:
     """Contributions; a factor that is not known contributes nothing, a sum beyond 1 is shared out in proportion."""
-    parts = np.nan_to_num(values, nan=0.0) * weights
+    parts = np.where(np.isnan(values), 0.0, values) * weights
     total = parts.sum(axis=1)
     parts /= np.maximum(total, 1.0)[:, None]
     parts[unknown] = np.nan
@@ -172,5 +172,5 @@ def _parts(values: np.ndarray, weights: np.ndarray, unknown: np.ndarray) -> np.n
 
 
 def _colours(score: np.ndarray, rules: RiskRule) -> np.ndarray:
-    level = np.searchsorted(np.array(rules.colours), np.nan_to_num(score, nan=0.0), "right") + RiskLevel.LOW
+    level = np.searchsorted(np.array(rules.colours), np.where(np.isnan(score), 0.0, score), "right") + RiskLevel.LOW
     return np.where(np.isnan(score), RiskLevel.UNKNOWN, level).astype(np.int8)

@@ -108,9 +108,13 @@ def stations_of(window: Window) -> Stations:
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(values)
-    many = known.sum(axis=1)
-    return np.where(many > 0, np.where(known, values, 0.0).sum(axis=1) / np.maximum(many, 1), np.nan)
+    """Of each row, over what is known; NaN: nothing is. Column by column, which is several times faster than by row."""
+    total, many = np.zeros(len(values)), np.zeros(len(values))
+    for column in values.T:
+        known = ~np.isnan(column)
+        total += np.where(known, column, 0.0)
+        many += known
+    return np.where(many > 0, total / np.maximum(many, 1.0), np.nan)
 
 
 def pair_features(stations: Stations, pairs: Pairs, limit_kmh: np.ndarray) -> np.ndarray:
@@ -128,7 +132,7 @@ def pair_features(stations: Stations, pairs: Pairs, limit_kmh: np.ndarray) -> np
     columns = (
         np.clip(fell, -1, 1),
         np.clip(apart - apart_before, -1, 1),
-        np.clip(np.nan_to_num(occupancy - occupancy_before, nan=0.0) / 20, -2, 2),
+        np.clip(_or_0(occupancy - occupancy_before) / 20, -2, 2),
         _fewer(stations.flow_before[down], stations.flow[down]),
     )
     return np.stack(columns, axis=1) if len(pairs) else np.empty((0, len(columns)))
@@ -138,10 +142,14 @@ def station_features(stations: Stations, limit_kmh: np.ndarray) -> np.ndarray:
     """(sensors, STATION_FEATURES). A row with NaN: too little is known."""
     columns = (
         np.clip((stations.speed_before - stations.speed) / limit_kmh, -1, 1),
-        np.clip(np.nan_to_num(stations.occupancy - stations.occupancy_before, nan=0.0) / 20, -2, 2),
+        np.clip(_or_0(stations.occupancy - stations.occupancy_before) / 20, -2, 2),
         _fewer(stations.flow_before, stations.flow),
     )
     return np.stack(columns, axis=1) if len(limit_kmh) else np.empty((0, len(columns)))
+
+
+def _or_0(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(values), 0.0, values)
 
 
 def _fewer(before_vph: np.ndarray, now_vph: np.ndarray) -> np.ndarray:

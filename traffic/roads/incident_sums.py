@@ -56,10 +56,10 @@ class IncidentRule:
     pair_m_max: float = bounded(5_000.0, 100.0, GAP_M_MAX)
     slow_share: float = bounded(0.6, 0.1, 0.95)  # of the limit: slower stations hang together as one queue
     queue_m_max: float = bounded(10_000.0, 0.0, 50_000.0)  # upstream of an incident: how far its own queue may reach
-    near_m: float = bounded(1_200.0, 0.0, 10_000.0)  # around an incident: it is the same one
-    after_s: int = bounded(900, 0, 7_200)  # so long its queue may move on after it
+    near_m: float = bounded(500.0, 0.0, 10_000.0)  # around an incident: it is the same one
+    after_s: int = bounded(300, 0, 7_200)  # so long its queue may move on after it
     works_s: int = bounded(900, 0, 7_200)  # road works explain what happens so soon after their begin
-    clear_share: float = bounded(0.8, 0.3, 1.2)  # of the speed before: it flows again
+    clear_share: float = bounded(0.8, 0.3, 1.2)  # of the speed before, or of that downstream: it flows again
     clear_cycles: int = bounded(6, 1, 120)
     ease_cycles: int = bounded(6, 1, 120)  # before an incident is called less grave
     unknown_s_max: int = bounded(1_800, 120, 86_400)
@@ -81,6 +81,8 @@ class Record(msgspec.Struct, kw_only=True):
     up: int
     down: int
     link: int
+    road: int
+    direction: int
     declared_us: int
     started_us: int
     head_m: float

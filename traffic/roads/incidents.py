@@ -78,14 +78,6 @@ class Scene:
             TRAVEL: (self.memory.link, self.rules.travel_sum),
         }[method]
 
-    def way(self, link: int) -> tuple[int, int]:
-        """Road and direction of a link."""
-        return int(self.network.road[link]), int(self.network.direction[link])
-
-    def onward(self, link: int, stake_m: float) -> float:
-        """A stake as metres that grow in the direction of travel."""
-        return stake_m if self.network.direction[link] == 1 else -stake_m
-
 
 def detect(  # noqa: PLR0913 - one argument for each thing that it rests on
     network: RoadNetwork,
@@ -128,7 +120,7 @@ def _raise(scene: Scene) -> list[Record]:
         elif not record.ended_us:
             if site.method not in record.methods:
                 record.methods.append(site.method)
-            way = scene.onward(record.link, 1.0)
+            way = onward(record.direction)
             record.tail_m = min(record.tail_m * way, site.tail_m * way) * way
     return found
 
@@ -155,12 +147,13 @@ def _sites(scene: Scene) -> Iterator[Site]:
 
 def _same(scene: Scene, site: Site) -> Record | None:
     """The incident that explains a site: near by, or downstream of it at the head of one queue."""
-    way = scene.way(site.link)
+    road, direction = int(scene.network.road[site.link]), int(scene.network.direction[site.link])
+    way = onward(direction)
+    head, tail = site.head_m * way, site.tail_m * way
     for record in scene.memory.records:
-        if scene.way(record.link) != way:
+        if record.road != road or record.direction != direction:
             continue
-        head, tail = scene.onward(site.link, site.head_m), scene.onward(site.link, site.tail_m)
-        its_head, its_tail = scene.onward(site.link, record.head_m), scene.onward(site.link, record.tail_m)
+        its_head, its_tail = record.head_m * way, record.tail_m * way
         if max(its_tail - head, tail - its_head) <= scene.rules.near_m:
             return record
         if 0 < its_tail - head <= scene.rules.queue_m_max and _queue_between(scene, site, tail, its_tail):
@@ -170,11 +163,15 @@ def _same(scene: Scene, site: Site) -> Record | None:
 
 def _queue_between(scene: Scene, site: Site, begin: float, end: float) -> bool:
     """Whether every station from `begin` to `end` (metres onward) has been slow lately."""
-    road, direction = scene.way(site.link)
-    link = scene.sensors.link
-    on_way = (scene.network.road[link] == road) & (scene.network.direction[link] == direction)
-    onward = scene.memory.ground.stake_m * (1.0 if direction == 1 else -1.0)
-    return bool(scene.slow[on_way & (begin <= onward) & (onward <= end)].all())
+    network, link = scene.network, scene.sensors.link
+    on_way = (network.road[link] == network.road[site.link]) & (network.direction[link] == network.direction[site.link])
+    place = scene.memory.ground.stake_m * onward(int(network.direction[site.link]))
+    return bool(scene.slow[on_way & (begin <= place) & (place <= end)].all())
+
+
+def onward(direction: int) -> float:
+    """What turns a stake into metres that grow in the direction of travel."""
+    return 1.0 if direction == 1 else -1.0
 
 
 def _record(scene: Scene, site: Site) -> Record:
@@ -183,6 +180,7 @@ def _record(scene: Scene, site: Site) -> Record:
     before = stations.speed_before[site.up] if site.up >= 0 else np.nan
     record = Record(
         method=site.method, methods=[site.method], up=site.up, down=site.down, link=link,
+        road=int(scene.network.road[link]), direction=int(scene.network.direction[link]),
         declared_us=scene.now_us, started_us=scene.now_us - int(sums.run[site.row]) * 30_000_000,
         head_m=site.head_m, tail_m=site.tail_m, told_tail_m=site.tail_m,
         speed_before=float(before), flow_before=float(stations.flow_before[site.down]) if site.down >= 0 else np.nan,
@@ -239,7 +237,7 @@ def _row(scene: Scene, record: Record) -> int:
 
 
 def _now(scene: Scene, record: Record) -> tuple[float, bool]:
-    """Speed at its place (NaN: not known), and whether traffic flows there as before or as usual."""
+    """Speed at its place (NaN: not known), and whether traffic flows there as before, as usual, or as downstream."""
     if record.method == TRAVEL:
         jump = float(scene.evidence.travel_jump[record.link])
         return jump, jump <= TRAVEL_CLEAR
@@ -248,7 +246,9 @@ def _now(scene: Scene, record: Record) -> tuple[float, bool]:
     speed = float(scene.evidence.stations.speed[record.up])
     usual_kmh = scene.circumstances.inputs.usual_kmh
     usual = float(usual_kmh[record.link]) if usual_kmh is not None else np.nan
-    flows = speed >= scene.rules.clear_share * record.speed_before or speed >= scene.rules.usual_share * usual
+    down = float(scene.evidence.stations.speed[record.down]) if record.down >= 0 else np.nan
+    share = scene.rules.clear_share
+    flows = speed >= share * record.speed_before or speed >= share * down or speed >= scene.rules.usual_share * usual
     return speed, bool(flows)
 
 
@@ -282,8 +282,8 @@ def _card(scene: Scene, record: Record, change: str, more: dict[str, Any] | None
         level=record.level,
         revision=record.revision,
         link=int(network.ids[link]),
-        road=int(network.road[link]),
-        direction=int(network.direction[link]),
+        road=record.road,
+        direction=record.direction,
         head_stake_m=round(record.head_m),
         tail_stake_m=round(record.tail_m),
         unit=int(network.unit[link]),

@@ -1,12 +1,13 @@
-"""Which links lie on a stretch of a road, asked many times in a cycle."""
+"""Which links lie on a stretch of a road, asked many times in a cycle and mostly for the same stretches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from traffic.roads.model import RoadNetwork
 
 _KEY = 4  # directions of one road lie in a row
+KNOWN_MAX = 10_000  # answers kept; beyond it all are forgotten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class Stretches:
     key: np.ndarray  # road * 4 + direction
     low_m: np.ndarray
     high_m: np.ndarray
+    known: dict[tuple[int, int, int, int], np.ndarray] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, network: RoadNetwork) -> "Stretches":
@@ -30,8 +32,13 @@ class Stretches:
     def rows(self, road: int, direction: int, from_m: int, to_m: int) -> np.ndarray:
         """Links of a stretch; direction 0: of both. A place at the border of two belongs to both, a stretch does not
         reach into a link that it only touches."""
-        found = [self._rows(road * _KEY + way, from_m, to_m) for way in ((1, 2) if direction == 0 else (direction,))]
-        return np.concatenate(found)
+        asked = (road, direction, from_m, to_m)
+        if asked not in self.known:
+            if len(self.known) >= KNOWN_MAX:
+                self.known.clear()
+            ways = (1, 2) if direction == 0 else (direction,)
+            self.known[asked] = np.concatenate([self._rows(road * _KEY + way, from_m, to_m) for way in ways])
+        return self.known[asked]
 
     def _rows(self, key: int, from_m: int, to_m: int) -> np.ndarray:
         first, last = np.searchsorted(self.key, key), np.searchsorted(self.key, key, "right")
