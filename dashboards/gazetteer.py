@@ -102,6 +102,7 @@ def _cuts(text: str) -> list[tuple[str, str, bool]]:
         head, tail = text[:place], text[place:]
         if tail[0].isdigit() or tail[0] == "K":
             between = head[-1] in _BETWEEN
-            if between or tail[0] == "K" or not head[-1].isdigit() or "+" in tail:
+            together = head[-1].isdigit() and "+" in tail and " " not in head  # G11023+500: any cut may be meant
+            if between or tail[0] == "K" or not head[-1].isdigit() or together:
                 cuts.append((head, tail, between))
     return cuts
