@@ -236,6 +236,10 @@ ON CONFLICT (scope, scope_id) DO UPDATE SET cycle_at = excluded.cycle_at, index 
     known_share = excluded.known_share, vehicle_km_h = excluded.vehicle_km_h, risk_links = excluded.risk_links,
     audience = excluded.audience;
 
+-- name: lease_longer
+-- Last statement of a cycle: writing a large province's picture may take as long as a lease.
+UPDATE partition SET until = clock_timestamp() + make_interval(secs => %(lease_s)s) WHERE id = %(id)s AND epoch = %(epoch)s;
+
 -- name: snapshot_write
 INSERT INTO monitor_snapshot (format, generation, bus_offset, taken_at, body)
 VALUES (%(format)s, %(generation)s, %(bus_offset)s, %(taken_at)s, %(body)s)

@@ -1,6 +1,6 @@
 """The monitor's two transactions: a batch of what came in, and a cycle of the picture. Each is written whole or not."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,9 +12,11 @@ from psycopg.types.json import Jsonb
 
 from traffic import monitor_store, rollups, store
 from traffic.collect import Place, Work
-from traffic.commit import FeedRow, advance, device_rows, write_feed
+from traffic.commit import advance, device_rows
 from traffic.errors import LeaseLost
+from traffic.feed_writer import FeedRow, int_array, write_feed
 from traffic.lease import Held
+from traffic.limits import LEASE_S
 from traffic.monitor_store import Written
 from traffic.readings import Reject
 from traffic.road_said import (
@@ -105,6 +107,7 @@ def commit_cycle(
             if told.indices is None or told.indices.get(key) != values
         ]
         moved = write_feed(connection, {own.id: own}, feed, now_us=at_us)
+        connection.execute(SQL["lease_longer"], {"id": own.id, "epoch": own.epoch, "lease_s": LEASE_S})
     return Told(links=said, indices={**(told.indices or {}), **indices}), moved
 
 
@@ -123,7 +126,7 @@ def _write_links(
     at = when(cycle.at_us)
     if len(rows):
         some = said[rows]
-        audiences = [_int_array(sorted(circle.units)) for circle in book.circles]
+        audiences = [int_array(circle.units) for circle in book.circles]
         values = {name: some[name].tolist() for name in said.dtype.names or ()}
         values |= {
             "at": at,
@@ -133,11 +136,6 @@ def _write_links(
         }
         connection.execute(SQL["links_write"], values)
     connection.execute(SQL["links_stand"], {"at": at})
-
-
-def _int_array(numbers: Iterable[int]) -> str:
-    """An int[] as PostgreSQL writes it."""
-    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _write_events(connection: psycopg.Connection, book: RoadBook, events: Sequence[RoadEvent]) -> None:
@@ -209,9 +207,8 @@ def _write_indices(connection: psycopg.Connection, book: RoadBook, said: Sequenc
     if not said:
         return
     columns: dict[str, list] = {name: [index[name] for index in said] for name in said[0]}
-    columns["risk_links"] = [_int_array(counts) for counts in columns["risk_links"]]
-    audiences = [sorted(_audience_of_index(book, index["scope"], index["id"])) for index in said]
-    columns["audience"] = [_int_array(units) for units in audiences]
+    columns["risk_links"] = [f"{{{','.join(map(str, counts))}}}" for counts in columns["risk_links"]]  # in their order
+    columns["audience"] = [int_array(_audience_of_index(book, index["scope"], index["id"])) for index in said]
     connection.execute(SQL["indices_write"], {**columns, "at": when(at_us)})
 
 

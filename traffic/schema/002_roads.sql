@@ -212,7 +212,7 @@ CREATE TABLE link_state (                                      -- the latest cyc
     risk_next_level smallint NOT NULL CHECK (risk_next_level BETWEEN 0 AND 4),
     grounds      jsonb NOT NULL,                               -- sensors, trust, contributions of risk factors
     audience     int[] NOT NULL
-);
+) WITH (fillfactor = 50);                                      -- rewritten each cycle: in place, where there is room
 CREATE TABLE road_event (                                      -- what is wrong on the roads now, and what was
     id           uuid PRIMARY KEY,                             -- hash(kind, anchor of the episode)
     kind         text NOT NULL CHECK (kind IN ('congestion', 'incident', 'weather', 'works', 'sensor')),
