@@ -46,8 +46,8 @@ class _Owner:
 
     unit: int
     units: frozenset[int]
-    feed_kind: str
-    names: list[int | str]
+    feed_kind: str = ""
+    names: tuple[int | str, ...] = ()
 
 
 def store_positions(connection: psycopg.Connection, tracked: Tracked, rows: np.ndarray, *, slot: int) -> list[FeedRow]:
@@ -62,24 +62,30 @@ def store_positions(connection: psycopg.Connection, tracked: Tracked, rows: np.n
     connection.execute(sql.SQL(SQL["positions_add"]).format(staged=sql.Identifier(staged)))  # type: ignore[arg-type]
     last = rows[newest(rows)]
     places = tracked.places.find(last["lon"], last["lat"], last["speed_kmh"], last["bearing_deg"])
-    owners = [_owner(tracked, row, place) for row, place in zip(last, places, strict=True)]
+    nobody = frozenset[int]()
+    owners = [
+        _owner(tracked, kind, subject, group, unit) or _Owner(unit=unit or tracked.top_unit, units=nobody)
+        for kind, subject, group, unit in zip(*_subjects(last), places["unit"].tolist(), strict=True)
+    ]
     moved = _write_latest(connection, last, places, owners)
     return _feed_rows(last[moved], places[moved], [owners[at] for at in moved.tolist()], slot=slot)
 
 
-def _owner(tracked: Tracked, row: np.void, place: np.void) -> _Owner:
-    subject, group = int(row["subject"]), int(row["class_group"])
-    if row["subject_kind"] == Subject.CREW:
-        unit = tracked.crews.get(subject, tracked.top_unit)
-        return _Owner(unit=unit, units=tracked.units(unit), feed_kind="crews", names=[subject])
+def _subjects(rows: np.ndarray) -> tuple[list[int], list[int], list[int]]:
+    return rows["subject_kind"].tolist(), rows["subject"].tolist(), rows["class_group"].tolist()
+
+
+def _owner(tracked: Tracked, kind: int, subject: int, group: int, unit: int) -> _Owner | None:
+    """Whose it is, at a place of `unit` (0: off the roads); None for a vehicle that nobody watches over."""
+    if kind == Subject.CREW:
+        own = tracked.crews.get(subject, tracked.top_unit)
+        return _Owner(unit=own, units=tracked.units(own), feed_kind="crews", names=(subject,))
     vehicle = tracked.key_vehicles.get((subject, group))
     if vehicle is None:
-        unit = int(place["unit"]) or tracked.top_unit
-        return _Owner(unit=unit, units=frozenset(), feed_kind="", names=[])
-    unit = int(place["unit"]) or vehicle.unit
-    return _Owner(
-        unit=unit, units=tracked.units(unit), feed_kind="vehicles", names=[vehicle.plate, group, vehicle.kind]
-    )
+        return None
+    here = unit or vehicle.unit
+    names = (vehicle.plate, group, vehicle.kind)
+    return _Owner(unit=here, units=tracked.units(here), feed_kind="vehicles", names=names)
 
 
 def _write_latest(
@@ -97,12 +103,7 @@ def _write_latest(
             "audiences": [int_array(owner.units) for owner in owners],
         },
     ).fetchall()
-    key_of = {
-        key: number
-        for number, key in enumerate(
-            zip(*(rows[name].tolist() for name in ("subject_kind", "subject", "class_group")), strict=True)
-        )
-    }
+    key_of = {key: number for number, key in enumerate(zip(*_subjects(rows), strict=True))}
     return np.array(sorted(key_of[row] for row in changed), np.int64)
 
 
@@ -110,9 +111,9 @@ def _feed_rows(rows: np.ndarray, places: np.ndarray, owners: list[_Owner], *, sl
     """One row for each kind and unit."""
     bodies: dict[tuple[str, int], list] = defaultdict(list)
     units: dict[tuple[str, int], frozenset[int]] = {}
-    for owner, spot in zip(owners, spots(rows, places), strict=True):
-        if not owner.feed_kind:
-            continue
+    shown = [number for number, owner in enumerate(owners) if owner.feed_kind]
+    for number, spot in zip(shown, spots(rows[shown], places[shown]), strict=True):
+        owner = owners[number]
         key = (owner.feed_kind, owner.unit)
         units[key] = owner.units
         # Of vehicles the direction is not shown.
