@@ -24,8 +24,8 @@ class Blockages:
         self._holder: dict[str, str] = {}  # id of a hold -> vehicle
 
     def cones(self) -> Counter[str]:
-        """Cones on each edge: what SUMO counts beside vehicles."""
-        return Counter(self._cones.values())
+        """Cones that stand on each edge: what SUMO counts beside vehicles."""
+        return Counter(edge for name, edge in self._cones.items() if name not in self._arriving)
 
     def put(self, obstacle: dict[str, Any]) -> bool:
         """Keys id, edge, lane (as SUMO counts), position_m; `hold`: by the next vehicle instead of a cone."""

@@ -8,15 +8,18 @@ from datetime import UTC, datetime
 import httpx
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from sim.casting import watched_vehicles
-from sim.engine_process import EngineProcess
+from sim.engine_process import EngineLost, EngineProcess
+from sim.native import DETECTORS, POSITIONS, WEATHER, WORKS, NativeSender
+from sim.native import left_over as native_left_over
 from sim.platform import Platform, left_over
 from sim.sightings import Camera, compass
 from sim.truth import TruthFile
-from sim.twin import drive
+from sim.twin import Pace, drive, vehicles_for
 from sim.vehicles import KINDS, Maker
-from sim.world import World
+from sim.world import VEHICLES, World
 from tests.conftest import wait_until_async
 from tests.twinkit import CODE, PASSWORD, RecordingDoor
 from traffic.clock import Clock
@@ -239,16 +242,131 @@ def _assert_a_section_was_driven_too_fast(settings) -> None:
     assert any(speed_kmh > 1.1 * limit_kmh for speed_kmh, limit_kmh in speeds)
 
 
-async def test_the_twin_sends_for_every_detachment_and_stops_when_told(settings, door):
+async def test_the_twin_sends_for_every_detachment_and_every_native_door_and_stops_when_told(settings, door):
     secrets = known_secrets(settings)
     door.passwords = {row["code"]: row["password"] for row in secrets["devices"]}
     settings = settings.model_copy(update={"door_port": door.server_address[1]})
-    stop = asyncio.Event()
-    task = asyncio.create_task(drive(settings, stop, vehicles=200))
-    await wait_until_async(lambda: len(door.registered) == 10 and len(door.taken) > 3, timeout=60)
+    stop, engines = asyncio.Event(), []
+
+    async def start_engine(start: dict) -> EngineProcess:
+        engines.append(await EngineProcess.start(start))
+        return engines[-1]
+
+    task = asyncio.create_task(drive(settings, stop, vehicles=150, start_engine=start_engine))
+    paths = {DETECTORS, POSITIONS, WEATHER, WORKS}
+    await wait_until_async(lambda: len(door.registered) == 10 and len(door.taken) > 3 and paths <= set(door.native), 60)
+    assert door.keys == {f"Bearer {secrets['native'][0]['key']}"}
+    _assert_native_records(door.native)
+    engines[0]._process.kill()  # the simulation is lost: another one takes over
+    await wait_until_async(lambda: len(engines) == 2, 30)
+    before = len(door.native[POSITIONS])
+    await wait_until_async(lambda: len(door.native[POSITIONS]) > before, 60)
     stop.set()
     await asyncio.wait_for(task, 30)
     assert {record["TollgateID"] for record in door.taken} <= {gate.code for gate in PROVINCE.checkpoints}
+    ended = {work["code"] for work in door.native[WORKS] if work["state"] == "ended"}
+    assert {code for code in ended if code.startswith("SG-T")} == ended != set()
+    _assert_truth(settings)
+
+
+def _assert_native_records(native: dict[str, list[dict]]) -> None:
+    reports = native[DETECTORS]
+    ends = {datetime.fromisoformat(report["observed_at"]) for report in reports}
+    assert all(end.second % 30 in (0, 15) and end.utcoffset() for end in ends)  # one sensor's clock may be wrong
+    lanes = {detector.code: detector.lanes for detector in PROVINCE.detectors}
+    assert all(1 <= report["lane"] <= lanes[report["detector"]] for report in reports)
+    newest = max(ends)
+    told = {(one["detector"], one["lane"]) for one in reports if datetime.fromisoformat(one["observed_at"]) == newest}
+    assert len(told) > 0.97 * sum(lanes.values())
+    crews = {record["crew"] for record in native[POSITIONS] if "crew" in record}
+    plates = {record["plate"] for record in native[POSITIONS] if "plate" in record}
+    assert len(crews) > 0.7 * len(PROVINCE.crews) and len(plates) > 0.8 * len(PROVINCE.key_vehicles)
+    assert crews <= {crew.code for crew in PROVINCE.crews}
+    assert plates <= {vehicle.plate for vehicle in PROVINCE.key_vehicles}
+    works = native[WORKS]
+    assert {work["state"] for work in works} <= {"planned", "active"} and len(works) >= 8
+    assert all(record["precipitation"] for record in native[WEATHER])
+
+
+def _assert_truth(settings) -> None:
+    folder = settings.data_dir / "twin"
+    facts = [json.loads(line) for line in (folder / "events.ndjson").read_text(encoding="utf-8").splitlines()]
+    assert {"accident", "works", "fault", "front"} <= {fact["fact"] for fact in facts}
+    links = [json.loads(line) for line in (folder / "links.ndjson").read_text(encoding="utf-8").splitlines()]
+    lengths = {str(link.id): link.length_m for link in PROVINCE.links}
+    for moment in links:
+        assert moment["at"] % 30_000_000 == 0
+        for link, (speed_kmh, flow_vph, travel_s) in moment["links"].items():
+            assert 0.0 <= speed_kmh <= 200.0 and flow_vph >= 0.0
+            assert travel_s is None or travel_s == pytest.approx(lengths[link] / (speed_kmh / 3.6), rel=0.05, abs=5.0)
+
+
+async def test_native_records_that_were_not_taken_go_again_in_order_and_the_rest_is_settled(door, client):
+    door.native_script.extend([(429, {"Retry-After": "0"}, [1, 2]), (503, {"Retry-After": "0"}, [0, 1])])
+    sender, stop = NativeSender(client, "key"), asyncio.Event()
+    sender.put(WEATHER, [{"n": number} for number in range(3)])
+    task = asyncio.create_task(sender.run(stop))
+    await wait_until_async(lambda: not sender.waiting)
+    stop.set()
+    sender.put(WORKS, [{"n": 9}])
+    await task
+    assert [record["n"] for record in door.native[WEATHER]] == [0, 1, 2]
+    assert door.native[WORKS] == [{"n": 9}] and door.keys == {"Bearer key"}
+    assert (sender.counts[WEATHER].taken, sender.counts[WEATHER].refused) == (3, 0)
+
+
+async def test_a_native_sender_without_a_door_keeps_the_newest(door, client, monkeypatch):
+    monkeypatch.setattr("sim.native.RECORDS_MAX", 10)
+    door.stop()
+    sender, stop = NativeSender(client, "key"), asyncio.Event()
+    sender.put(POSITIONS, [{"n": number} for number in range(15)])
+    assert (sender.waiting, sender.counts[POSITIONS].given_up) == (10, 5)
+    stop.set()
+    await sender.run(stop)
+    assert sender.waiting == 10
+
+
+def test_a_native_answer_is_believed_where_it_names_records():
+    batch: list[dict[str, object]] = [{"n": number} for number in range(3)]
+
+    def body(**fields: object) -> bytes:
+        return json.dumps({"accepted": 1, "rejected": [], **fields}).encode()
+
+    assert native_left_over(200, body(), batch) == ([], 0)
+    assert native_left_over(200, body(rejected=[{"index": 1}]), batch) == ([], 1)
+    assert native_left_over(429, body(not_taken=[2], rejected=[{"index": 0}]), batch) == (batch[2:], 1)
+    for content in (b"", b"<html>", b"[]", b"{}", body(not_taken=[7])):
+        assert native_left_over(503, content, batch) == (batch, 0)
+        assert native_left_over(200, content, batch) == ([], 0)
+    assert [native_left_over(status, b"", batch) for status in (400, 404, 413)] == [([], 3)] * 3
+    assert native_left_over(401, b"", batch) == (batch, 0) == native_left_over(500, b"", batch)
+
+
+async def test_engines_that_are_lost_again_and_again_are_no_accident(settings, monkeypatch):
+    known_secrets(settings)
+    monkeypatch.setattr("sim.twin.LOST_PAUSE_S", 0.0)
+    tried = []
+
+    async def start_engine(start: dict) -> EngineProcess:
+        tried.append(start)
+        raise EngineLost("gone")
+
+    with pytest.raises(EngineLost, match="gone"):
+        await drive(settings, asyncio.Event(), vehicles=20, start_engine=start_engine)
+    assert len(tried) == 5
+
+
+def test_a_fast_clock_gets_fewer_vehicles_and_a_slow_machine_says_so():
+    assert vehicles_for(Clock()) == VEHICLES == vehicles_for(Clock(rate=5.0, origin_us=1))
+    assert vehicles_for(Clock(rate=60.0, origin_us=1)) < 0.2 * VEHICLES
+    pace = Pace(10.0)
+    pace.drove(20.0, 1.0)
+    assert pace.figures() == {"rate": 10.0, "sustained_rate": 20.0}
+    pace.drove(20.0, 7.0)
+    with capture_logs() as said:
+        assert pace.report(3.2) == {"rate": 10.0, "sustained_rate": 5.0, "behind_s": 3}
+    assert [line["log_level"] for line in said] == ["warning"]
+    assert pace.figures()["sustained_rate"] is None and not pace.is_due()
 
 
 async def test_without_a_demonstration_the_twin_says_so(settings):
