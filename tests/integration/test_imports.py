@@ -138,7 +138,7 @@ async def test_what_is_no_file_of_ours_is_refused_with_a_sentence(doors):  # noq
     assert (await progress(doors, str(uuid4()))).status_code == 404
 
 
-async def test_a_line_of_progress_belongs_to_its_sender(doors):  # noqa: F811
+async def test_a_line_of_progress_belongs_to_its_sender_and_goes_with_time(doors, monkeypatch):  # noqa: F811
     identity = str(uuid4())
     first = await put(doors, csv_of(doors.world.now, 3), **CSV, **{"Import-Id": identity})
     assert first.json()["id"] == first.headers["Import-Id"] == identity
@@ -160,6 +160,10 @@ async def test_a_line_of_progress_belongs_to_its_sender(doors):  # noqa: F811
     assert stolen.status_code == 409
     again = await put(doors, csv_of(doors.world.now, 3), **CSV, **{"Import-Id": identity})
     assert again.json()["accepted"] == 3, "the same sender may send it again"
+    monkeypatch.setattr(imports, "KEPT_MAX", 2)
+    for _ in range(2):
+        await put(doors, csv_of(doors.world.now, 3), **CSV)
+    assert (await progress(doors, identity)).status_code == 404, "reports do not heap up"
 
 
 # ---------------------------------------------------------------- cut off, waiting, giving up

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,7 +22,7 @@ from traffic.ingest.native_routes import NDJSON_TYPES, SECURITY, content_type, r
 from traffic.ingest.subjects import SUBJECTS
 from traffic.limits import IMPORT_BYTES_MAX, RETRY_AFTER_S
 
-IMPORTS_MAX = 4  # at once in one door
+IMPORTS_MAX, IMPORTS_OF_ONE_MAX = 8, 2  # at once in one door, and of one sender
 IDLE_S = 60.0  # between two parts of a file
 DRAIN_S = 5.0
 _INFLATED_AT_ONCE = 256 * 1024
@@ -39,7 +40,7 @@ class _Files:
     def __init__(self, desk: Desk, progress: Progress) -> None:
         self._desk = desk
         self._progress = progress
-        self._under_way = 0
+        self._under_way: Counter[int] = Counter()  # by sender
 
     async def take(self, request: Request) -> Response:
         """POST /api/import/{kind}"""
@@ -51,9 +52,9 @@ class _Files:
         if media_type not in ("text/csv", *NDJSON_TYPES):
             raise BodyRefused(415, "send text/csv or application/x-ndjson as Content-Type")
         reader = reader_for(subject, media_type, _charset(request))
-        if self._under_way >= IMPORTS_MAX:
+        if self._under_way.total() >= IMPORTS_MAX or self._under_way[device.id] >= IMPORTS_OF_ONE_MAX:
             raise BodyRefused(503, "too many imports at once; send again later")
-        self._under_way += 1
+        self._under_way[device.id] += 1
         try:
             one = Import(self._desk, self._progress, subject, device, peer_of(request))
             report = await one.begin(_identity(request.headers.get("import-id")))
@@ -67,7 +68,7 @@ class _Files:
                 await _drain(stream)
             return _answer(report, status)
         finally:
-            self._under_way -= 1
+            self._under_way[device.id] -= 1
 
     async def tell(self, request: Request) -> Response:
         """GET /api/import/{id}"""

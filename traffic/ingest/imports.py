@@ -6,6 +6,7 @@ stays accepted whatever becomes of the rest; a file sent again is recognised rec
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -29,6 +30,7 @@ WAIT_S = 60.0  # for a bus that takes nothing at all; then the import gives up
 PAUSE_S = 0.5  # before the bus is tried again
 TOLD_EVERY_S = 1.0  # progress
 KEPT_S = 24 * 3600
+KEPT_MAX = 200  # reports of one sender; the oldest go first
 SILENT_S = 120.0  # an import whose progress is so old runs no more: its door has died
 
 log = structlog.get_logger(__name__)
@@ -83,9 +85,16 @@ class Progress:
         return None if found is None else msgspec.json.decode(found, type=Report)
 
     async def keep(self, report: Report) -> None:
-        """Write the report; it stays for KEPT_S."""
+        """Write the report; it stays for KEPT_S, unless its sender begins KEPT_MAX others."""
+        own = f"door:imports:{report.device}"
         try:
             await self._client.set(_key(UUID(report.id)), msgspec.json.encode(report), ex=KEPT_S)
+            await self._client.zadd(own, {report.id: report.begun_at})
+            await self._client.expire(own, KEPT_S)
+            oldest: Any = await self._client.zrange(own, 0, -KEPT_MAX - 1)
+            for old in oldest:
+                await self._client.delete(_key(UUID(old.decode())))
+                await self._client.zrem(own, old)
         except redis.RedisError as error:
             raise ServiceError(f"Redis cannot be used: {error}") from error
 
@@ -148,6 +157,7 @@ class Import:
                 while len(waiting) >= BATCH_RECORDS:
                     batch, waiting = waiting[:BATCH_RECORDS], waiting[BATCH_RECORDS:]
                     await self._hand_on(report, batch)
+                await self._tell(report)
             waiting += reader.end()
         except (ClientDisconnect, BodyRefused, asyncio.CancelledError):
             await self._hand_on_all(report, waiting)  # what was read whole is kept even when the rest does not come
