@@ -7,6 +7,7 @@ History (`write_history`) comes as quarters of an hour; what is coarser follows 
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from enum import IntEnum
 
 import numpy as np
@@ -215,19 +216,33 @@ def settle(connection: psycopg.Connection, *, now_us: int, limit: int = BUCKETS_
 
 def _compute(connection: psycopg.Connection, subject: Subject, width: Width, bucket_us: int) -> bool:
     """One bucket from its parts; False where it is history, which has none."""
-    table = _TABLES[subject]
-    coarse, fine = f"{table}_{width.name.lower()}", f"{table}_{Width(width - 1).name.lower()}"
-    stretch = {"bucket": when(bucket_us), "end": when(bucket_us + WIDTH_US[width])}
+    stretch = _stretch(width, bucket_us, bucket_us)
     if width is Width.QUARTER:
-        row = connection.execute(_named("is_history", coarse), stretch).fetchone()
+        row = connection.execute(_named("is_history", _table(subject, width)), stretch).fetchone()
         if row and row[0]:
             return False
+    _compute_stretch(connection, subject, width, stretch)
+    return True
+
+
+def _stretch(width: Width, first_us: int, last_us: int) -> dict[str, object]:
+    """From the first to the last bucket, as parameters."""
+    step = timedelta(microseconds=WIDTH_US[width])
+    return {"width": step, "since": when(first_us), "until": when(last_us) + step}
+
+
+def _table(subject: Subject, width: Width) -> str:
+    return f"{_TABLES[subject]}_{width.name.lower()}"
+
+
+def _compute_stretch(connection: psycopg.Connection, subject: Subject, width: Width, stretch: dict) -> None:
+    """All buckets of a stretch from their parts."""
+    coarse, fine = _table(subject, width), _table(subject, Width(width - 1))
     anew = "checkpoints_from_minutes" if fine == "checkpoint_minute" else _ANEW[subject]
     connection.execute(_named("clear", coarse), stretch)
     connection.execute(_named(anew, coarse, fine), stretch)
     if subject is Subject.CHECKPOINTS:
         _compute_units(connection, width, stretch)
-    return True
 
 
 def _compute_units(connection: psycopg.Connection, width: Width, stretch: dict) -> None:
@@ -256,7 +271,8 @@ def write_history(
 
     They take the place of what these quarters held, and hours, days and units follow from them, in one transaction. A
     call holds whole quarters: all links, checkpoints or indices of each one. Quarters that history gave are not
-    computed anew from what comes late. Any number of calls (a day or a week at a time); the rows need no order.
+    computed anew from what comes late. Any number of calls (a day or a week at a time); the rows need no order, but
+    what lies between the first and the last of a call is computed too.
     """
     given = {Subject.LINKS: links, Subject.CHECKPOINTS: checkpoints, Subject.INDICES: indices}
     with connection.transaction():
@@ -267,17 +283,17 @@ def write_history(
 
 
 def _put_history(connection: psycopg.Connection, subject: Subject, rows: np.ndarray, source: int) -> None:
-    table = f"{_TABLES[subject]}_quarter"
     rows = rows.copy()
     rows["source"] = source
     quarters = begins_us(rows["bucket"], Width.QUARTER)
     if not np.isin(rows["bucket"], quarters).all():
         raise ValueError("a row of history begins in the middle of a quarter of an hour")
+    table = _table(subject, Width.QUARTER)
     connection.execute(_named("history_clear", table), {"buckets": [when(us) for us in quarters.tolist()]})
     _COLUMNS[subject].copy_in(connection, table, rows)
+    first_us, last_us = int(quarters[0]), int(quarters[-1])
+    if subject is Subject.CHECKPOINTS:
+        _compute_units(connection, Width.QUARTER, _stretch(Width.QUARTER, first_us, last_us))
     for width in (Width.HOUR, Width.DAY):
-        if subject is Subject.CHECKPOINTS and width is Width.HOUR:
-            for bucket in quarters.tolist():
-                _compute_units(connection, Width.QUARTER, {"bucket": when(bucket)})
-        for bucket in begins_us(rows["bucket"], width).tolist():
-            _compute(connection, subject, width, bucket)
+        stretch = _stretch(width, begin_us(first_us, width), begin_us(last_us, width))
+        _compute_stretch(connection, subject, width, stretch)

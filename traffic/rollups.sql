@@ -62,62 +62,63 @@ SELECT what, keep_days FROM retention WHERE what IN ('link_minute', 'checkpoint_
 
 -- name: is_history
 -- History that was brought in has no finer parts: it stays.
-SELECT EXISTS (SELECT FROM {coarse} WHERE bucket = %(bucket)s AND source <> 0);
+SELECT EXISTS (SELECT FROM {coarse} WHERE bucket = %(since)s AND source <> 0);
 
 -- name: clear
-DELETE FROM {coarse} WHERE bucket = %(bucket)s;
+DELETE FROM {coarse} WHERE bucket >= %(since)s AND bucket < %(until)s;
+
+-- What follows computes all buckets of a stretch; those of every width begin with a day of Asia/Shanghai.
 
 -- name: links_anew
-INSERT INTO {coarse} SELECT %(bucket)s, link, sum(cycles), sum(level_1), sum(level_2), sum(level_3), sum(level_4),
-    sum(level_5), sum(speeds), sum(speed_sum), min(speed_min), sum(flows), sum(flow_sum), sum(travels), sum(travel_sum),
-    max(travel_max), sum(heavies), sum(heavy_sum), sum(risks), sum(risk_sum), max(risk_max), sum(confidence_sum),
-    max(source)
-FROM {fine} WHERE bucket >= %(bucket)s AND bucket < %(end)s GROUP BY link;
+INSERT INTO {coarse} SELECT time_bucket(%(width)s, bucket, timestamptz '2000-01-01 00:00+08'), link,
+    sum(cycles), sum(level_1), sum(level_2), sum(level_3), sum(level_4), sum(level_5), sum(speeds), sum(speed_sum),
+    min(speed_min), sum(flows), sum(flow_sum), sum(travels), sum(travel_sum), max(travel_max), sum(heavies),
+    sum(heavy_sum), sum(risks), sum(risk_sum), max(risk_max), sum(confidence_sum), max(source)
+FROM {fine} WHERE bucket >= %(since)s AND bucket < %(until)s GROUP BY 1, 2;
 
 -- name: indices_anew
-INSERT INTO {coarse} SELECT %(bucket)s, scope, scope_id, sum(cycles), sum(indexes), sum(index_sum), max(index_max),
-    sum(usuals), sum(usual_sum), sum(speeds), sum(speed_sum), sum(loads), sum(load_sum), sum(congested_km_sum),
-    sum(known_share_sum), sum(risk_1_sum), sum(risk_2_sum), sum(risk_3_sum), sum(risk_4_sum), max(source)
-FROM {fine} WHERE bucket >= %(bucket)s AND bucket < %(end)s GROUP BY scope, scope_id;
+INSERT INTO {coarse} SELECT time_bucket(%(width)s, bucket, timestamptz '2000-01-01 00:00+08'), scope,
+    scope_id, sum(cycles), sum(indexes), sum(index_sum), max(index_max), sum(usuals), sum(usual_sum), sum(speeds),
+    sum(speed_sum), sum(loads), sum(load_sum), sum(congested_km_sum), sum(known_share_sum), sum(risk_1_sum),
+    sum(risk_2_sum), sum(risk_3_sum), sum(risk_4_sum), max(source)
+FROM {fine} WHERE bucket >= %(since)s AND bucket < %(until)s GROUP BY 1, 2, 3;
 
 -- name: checkpoints_anew
-INSERT INTO {coarse} SELECT %(bucket)s, checkpoint, direction, class, sum(passages), sum(measured), sum(speed_sum),
-    max(source)
-FROM {fine} WHERE bucket >= %(bucket)s AND bucket < %(end)s
-GROUP BY checkpoint, direction, class HAVING sum(passages) <> 0;
+INSERT INTO {coarse} SELECT time_bucket(%(width)s, bucket, timestamptz '2000-01-01 00:00+08'), checkpoint,
+    direction, class, sum(passages), sum(measured), sum(speed_sum), max(source)
+FROM {fine} WHERE bucket >= %(since)s AND bucket < %(until)s GROUP BY 1, 2, 3, 4 HAVING sum(passages) <> 0;
 
 -- name: checkpoints_from_minutes
 -- The slots of all writers together.
-INSERT INTO checkpoint_quarter SELECT %(bucket)s, checkpoint, direction, class, sum(passages), sum(measured),
-    sum(speed_sum), 0
-FROM checkpoint_minute WHERE minute >= %(bucket)s AND minute < %(end)s
-GROUP BY checkpoint, direction, class HAVING sum(passages) <> 0;
+INSERT INTO checkpoint_quarter SELECT time_bucket(%(width)s, minute, timestamptz '2000-01-01 00:00+08'),
+    checkpoint, direction, class, sum(passages), sum(measured), sum(speed_sum), 0
+FROM checkpoint_minute WHERE minute >= %(since)s AND minute < %(until)s
+GROUP BY 1, 2, 3, 4 HAVING sum(passages) <> 0;
 
 -- name: units_from_checkpoints
 -- Of each owner and every unit above it at the time of the bucket.
 INSERT INTO unit_quarter
 WITH RECURSIVE own AS (
-    SELECT c.unit_id, q.class, sum(q.passages) AS passages, sum(q.measured) AS measured, sum(q.speed_sum) AS speed_sum,
-           max(q.source) AS source
-    FROM checkpoint_quarter q JOIN checkpoint c ON c.id = q.checkpoint WHERE q.bucket = %(bucket)s GROUP BY 1, 2
+    SELECT q.bucket, c.unit_id, q.class, sum(q.passages) AS passages, sum(q.measured) AS measured,
+           sum(q.speed_sum) AS speed_sum, max(q.source) AS source
+    FROM checkpoint_quarter q JOIN checkpoint c ON c.id = q.checkpoint
+    WHERE q.bucket >= %(since)s AND q.bucket < %(until)s GROUP BY 1, 2, 3
 ), above AS (
-    SELECT DISTINCT unit_id, unit_id AS unit FROM own
+    SELECT DISTINCT bucket, unit_id, unit_id AS unit FROM own
     UNION
-    SELECT a.unit_id, p.parent_id FROM above a JOIN unit_parent p ON p.unit_id = a.unit
-    WHERE p.valid_from <= %(bucket)s AND p.valid_to > %(bucket)s
+    SELECT a.bucket, a.unit_id, p.parent_id FROM above a JOIN unit_parent p ON p.unit_id = a.unit
+    WHERE p.valid_from <= a.bucket AND p.valid_to > a.bucket
 )
-SELECT %(bucket)s, above.unit, own.class, sum(own.passages), sum(own.measured), sum(own.speed_sum), max(own.source)
-FROM own JOIN above USING (unit_id) GROUP BY 2, 3;
+SELECT bucket, above.unit, own.class, sum(own.passages), sum(own.measured), sum(own.speed_sum), max(own.source)
+FROM own JOIN above USING (bucket, unit_id) GROUP BY 1, 2, 3;
 
 -- name: units_anew
-INSERT INTO {coarse} SELECT %(bucket)s, unit, class, sum(passages), sum(measured), sum(speed_sum), max(source)
-FROM {fine} WHERE bucket >= %(bucket)s AND bucket < %(end)s GROUP BY unit, class;
+INSERT INTO {coarse} SELECT time_bucket(%(width)s, bucket, timestamptz '2000-01-01 00:00+08'), unit, class,
+    sum(passages), sum(measured), sum(speed_sum), max(source)
+FROM {fine} WHERE bucket >= %(since)s AND bucket < %(until)s GROUP BY 1, 2, 3;
 
 -- name: history_clear
 DELETE FROM {coarse} WHERE bucket = ANY (%(buckets)s);
-
--- name: history_put
-INSERT INTO {coarse} SELECT * FROM {staged};
 
 -- name: usual
 -- What each link was like in quarters of an hour like this one: medians of the means.
