@@ -14,7 +14,7 @@ from dashboards.bench.measured import Measured, Measurement, Progress, Reference
 from dashboards.bench.scratch import free_port
 from traffic.errors import ServiceError
 
-METHODS: tuple[Method, ...] = (
+METHODS: tuple[Method, Method, Method, Method] = (
     "ours", "broadcast", "ours, a tick in one write", "broadcast, a tick in one message",
 )  # fmt: skip
 
@@ -24,9 +24,10 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     few: int = 1_000
     many: int = 5_000
-    repeats: int = 5
-    seconds: float = 2.0  # of each measurement
+    repeats: int = 15
+    seconds: float = 0.5  # of each measurement: short ones in turn, so that what else the machine does meets all alike
     live_s: float = 8.0
+    live_repeats: int = 3
     batch: int = 16
     every_ms: int = 50  # changes of the live run
 
@@ -118,46 +119,63 @@ def measure(options: Options, progress: Progress) -> Measured:
 
 def _one(both: Pair, options: Options, progress: Progress) -> dict:
     begun = both.ask(Begin())
-    taken: dict[Method, list[Answer]] = {method: [] for method in METHODS}
+    rounds: list[dict[Method, Answer]] = []
     for _ in range(options.repeats):
-        for method in METHODS:
-            taken[method].append(both.ask(Flood(method=method, seconds=options.seconds, batch=options.batch)))
-    per_s = {method: median(answer.per_s for answer in answers) for method, answers in taken.items()}
-    progress(f"{begun.clients} sockets: " + ", ".join(f"{name} {value:,.0f}/s" for name, value in per_s.items()))
-    lives = {name: both.live(options, slow=slow) for name, slow in (("live", False), ("live_with_slow_clients", True))}
-    for name, (_, seen) in lives.items():
-        progress(f"{begun.clients} sockets, {name}: p99 {seen.p99_ms} ms")
+        rounds.append(
+            {name: both.ask(Flood(method=name, seconds=options.seconds, batch=options.batch)) for name in METHODS}
+        )
+    flooded = _flooded(rounds)
+    progress(f"{begun.clients} sockets: {flooded['deltas_per_s']}")
+    lives: dict[str, list[tuple[Answer, Seen]]] = {"live": [], "live_with_slow_clients": []}
+    for _ in range(options.live_repeats):
+        for name, runs in lives.items():
+            runs.append(both.live(options, slow=name != "live"))
+            progress(f"{begun.clients} sockets, {name}: p99 {runs[-1][1].p99_ms} ms")
     return {
         "clients": begun.clients,
         "bytes_of_memory_per_client": begun.bytes_each,
-        "bytes_of_a_delta": taken["ours"][0].bytes_each,
-        "deltas_per_s": {method: round(value) for method, value in per_s.items()},
-        "cpu_us_of_a_delta": {
-            method: round(median(answer.cpu_us for answer in answers), 2) for method, answers in taken.items()
-        },
-        "ratio_at_equal_batching": round(per_s["ours"] / per_s["broadcast"], 2),
-        "ratio_of_a_tick_in_one": round(
-            per_s["ours, a tick in one write"] / per_s["broadcast, a tick in one message"], 2
-        ),
-        "ratio_with_the_tick": round(per_s["ours, a tick in one write"] / per_s["broadcast"], 2),
-        **{name: _told(answer, seen) for name, (answer, seen) in lives.items()},
+        **flooded,
+        **{name: _told(runs) for name, runs in lives.items()},
     }
 
 
-def _told(answer: Answer, seen: Seen) -> dict[str, object]:
-    first, last = answer.alerts
+def _flooded(rounds: list[dict[Method, Answer]]) -> dict[str, object]:
+    """Medians; ratios are those of the same round. `by_cpu`: the same by what the server spends, whoever else runs."""
+
+    def ratio(one: Method, other: Method, *, by_cpu: bool = False) -> float:
+        if by_cpu:
+            return round(median(answers[other].cpu_us / answers[one].cpu_us for answers in rounds), 2)
+        return round(median(answers[one].per_s / answers[other].per_s for answers in rounds), 2)
+
+    ours, broadcast, tick, long = METHODS
     return {
-        "changes_per_s": round(answer.per_s / max(1, answer.clients), 1),
-        "alert_p50_ms": seen.p50_ms,
-        "alert_p99_ms": seen.p99_ms,
-        "alerts": last - first + 1,
-        "alerts_missing_or_twice_at": seen.fast_holes + seen.slow_holes,
-        "server_share_of_a_core": round(answer.busy, 2),
-        "links_frames_of_a_client": seen.fast_frames,
-        "slow_clients": seen.slow,
-        "slow_links_frames": seen.slow_frames,
-        "slow_without_the_newest_state": seen.slow_behind,
-        "closed": seen.closed,
+        "bytes_of_a_delta": rounds[0][ours].bytes_each,
+        "deltas_per_s": {name: round(median(answers[name].per_s for answers in rounds)) for name in METHODS},
+        "cpu_us_of_a_delta": {name: round(median(a[name].cpu_us for a in rounds), 2) for name in METHODS},
+        "ratio_at_equal_batching": ratio(ours, broadcast),
+        "ratio_at_equal_batching_by_cpu": ratio(ours, broadcast, by_cpu=True),
+        "ratio_of_a_tick_in_one": ratio(tick, long),
+        "ratio_of_a_tick_in_one_by_cpu": ratio(tick, long, by_cpu=True),
+        "ratio_with_the_tick": ratio(tick, broadcast),
+        "ratio_with_the_tick_by_cpu": ratio(tick, broadcast, by_cpu=True),
+    }
+
+
+def _told(runs: list[tuple[Answer, Seen]]) -> dict[str, object]:
+    """Medians of times and frames; of what must not be, the sum."""
+    answers, seen = [answer for answer, _ in runs], [told for _, told in runs]
+    return {
+        "changes_per_s": round(median(answer.per_s / max(1, answer.clients) for answer in answers), 1),
+        "alert_p50_ms": median(told.p50_ms for told in seen),
+        "alert_p99_ms": median(told.p99_ms for told in seen),
+        "alerts": sum(answer.alerts[1] - answer.alerts[0] + 1 for answer in answers),
+        "clients_with_an_alert_missing_or_twice": sum(told.fast_holes + told.slow_holes for told in seen),
+        "server_share_of_a_core": round(median(answer.busy for answer in answers), 2),
+        "links_frames_of_a_client": median(told.fast_frames for told in seen),
+        "slow_clients": max(told.slow for told in seen),
+        "slow_links_frames": median(told.slow_frames for told in seen),
+        "slow_without_the_newest_state": sum(told.slow_behind for told in seen),
+        "closed": max(told.closed for told in seen),
     }
 
 

@@ -17,7 +17,7 @@ from traffic.clock import Clock, monotonic_s
 
 READ_EACH = 20  # one of so many is read frame by frame
 SLOW_EACH = 10  # one of so many stops to read for a while, and is read frame by frame as well
-BUFFER_BYTES, SLOW_BUFFER_BYTES = 128 * 1024, 16 * 1024  # a slow one's is full soon
+BUFFER_BYTES, SLOW_BUFFER_BYTES = 128 * 1024, 4 * 1024  # a slow one's is full soon
 UNITS = 10
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 _ALERT = re.compile(rb'"n":(\d+),"t":(\d+)')
