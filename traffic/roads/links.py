@@ -79,6 +79,7 @@ class Points:
     coverage: np.ndarray  # 0..1: of the link, by sensors as far as they are trusted
     confidence: np.ndarray
     observed_us: np.ndarray
+    enough: np.ndarray  # bool: they alone may tell the link
     detectors: np.ndarray  # bool: some of them are
     checkpoints: np.ndarray
 
@@ -165,8 +166,7 @@ def _by_points(
     near, of_trust = weights.near, told.trust
     share = near @ of_trust
     trusted_own = np.bincount(sensors.link, of_trust, len(network))
-    # A link whose own sensors are all dead is told by nobody: its neighbours do not make it green.
-    known = (share > 0) & ((weights.own == 0) | (trusted_own > 0))
+    known = share > 0
 
     def over(values: np.ndarray) -> np.ndarray:
         held = np.where(np.isnan(values), 0.0, of_trust)
@@ -175,11 +175,10 @@ def _by_points(
 
     speed = _adaptive(told, weights, free_kmh, rule) if rule.adaptive else _plain(told, weights, rule)
     length = np.maximum(network.length_m, 1.0)
-    alone = trusted_own + 0.5 * np.where(weights.own == 0, np.minimum(near @ (of_trust > 0).astype(float), 1.0), 0.0)
-    coverage = np.minimum(1.0, alone * 2 * rule.cover_m / length)
-    counted = near @ (of_trust > 0).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean_trust = share / counted
+        mean_trust = share / (near @ (of_trust > 0).astype(np.float64))
+    sensors_here = np.where(trusted_own > 0, trusted_own, 0.5 * known)  # near ones alone are half as good as one here
+    coverage = np.minimum(1.0, sensors_here * 2 * rule.cover_m / length)
     pace = np.where(known, free_kmh / speed, np.nan)
     known &= ~np.isnan(pace)
     kinds = [near @ ((sensors.kind == kind) * of_trust) > 0 for kind in (SensorKind.DETECTOR, SensorKind.CHECKPOINT)]
@@ -190,7 +189,8 @@ def _by_points(
         heavy_share=over(told.heavy_share),
         spread=over(told.spread),
         coverage=np.where(known, coverage, 0.0),
-        confidence=np.where(known, mean_trust * (0.3 + 0.7 * coverage) * (1.0 - 0.25**alone), 0.0),
+        confidence=np.where(known, mean_trust * (0.3 + 0.7 * coverage) * (1.0 - 0.25**sensors_here), 0.0),
+        enough=(weights.own == 0) | (trusted_own > 0),
         observed_us=np.where(known, _newest(weights, told.observed_us), 0),
         detectors=known & kinds[0],
         checkpoints=known & kinds[1],
@@ -271,7 +271,7 @@ def estimate(  # noqa: PLR0913 - one argument for each thing that a picture rest
     points = _by_points(network, sensors, window, weights, (free_kmh, rule))
     times = share_out(network, sections, inputs.travel, free_kmh, (rule.stop_share, rule.vehicles_few), now_us=now_us)
     pace, confidence = _join(points, times)
-    observed = np.maximum(points.observed_us, times.observed_us)
+    observed = np.maximum(np.where(points.enough, points.observed_us, 0), times.observed_us)
     known = ~np.isnan(pace) & (observed > now_us - LINK_FRESH_S * 1_000_000)
     length = np.maximum(network.length_m, 1.0)
     speed = np.where(known, free_kmh / pace, np.nan)
@@ -300,10 +300,11 @@ def estimate(  # noqa: PLR0913 - one argument for each thing that a picture rest
 def _join(points: Points, times: SectionTimes) -> tuple[np.ndarray, np.ndarray]:
     """Pace (times free flow) and confidence from both; less of it where they differ.
 
-    Travel times speak for what point sensors do not cover: they mean a long stretch, and what was minutes ago.
+    Travel times speak for what point sensors do not cover: they mean a long stretch, and what was minutes ago. A link
+    whose own sensors are all dead is told by its neighbours together with travel times, never by neighbours alone.
     """
     by_points, by_times = points.confidence, times.confidence
-    pace = np.where(np.isnan(times.pace), points.pace, times.pace)
+    pace = np.where(np.isnan(times.pace), np.where(points.enough, points.pace, np.nan), times.pace)
     both = ~np.isnan(points.pace) & ~np.isnan(times.pace)
     weight = (1.0 - points.coverage) * by_times
     with np.errstate(invalid="ignore", divide="ignore"):
