@@ -15,37 +15,45 @@ LOCK = 6_201_402
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What one look did: chunks (of plain tables: rows) dropped, chunks compressed, policies changed, by table."""
+    """What one look did, by table: chunks (of plain tables: rows) dropped, chunks compressed, policies changed.
+
+    `busy`: tables that were in use, or that another process looked at; the next look will do.
+    """
 
     dropped: dict[str, int]
     compressed: dict[str, int]
     policies: tuple[str, ...]
+    busy: tuple[str, ...]
 
 
 def keep(connection: psycopg.Connection, clock: Clock) -> Kept:
-    """Act on every row of table `retention`, a transaction each; what another process is at is left to it.
-
-    Raises psycopg.errors.LockNotAvailable where `lock_timeout` is set and a table is in use: the next look will do.
-    """
-    names = [row[0] for row in connection.execute("SELECT what FROM retention ORDER BY what")]
-    dropped, compressed, policies = {}, {}, []
-    for name in names:
-        with connection.transaction():
-            row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK]).fetchone()
-            if not row or not row[0]:
-                continue
-            dropped[name] = _number(connection, "SELECT retention_drop(%s, %s)", name, clock.now())
-            if is_real(clock):
-                if _number(connection, "SELECT retention_policies(%s)::int", name):
-                    policies.append(name)
-            else:
-                connection.execute("SELECT retention_no_policies(%s)", [name])
-                compressed[name] = _number(connection, "SELECT retention_compress(%s, %s)", name, clock.now())
+    """Act on every row of table `retention`, a transaction each. With a `lock_timeout` it waits for nobody for long."""
+    done: dict[str, dict[str, int]] = {"drop": {}, "compress": {}, "policies": {}}
+    busy = []
+    for (name,) in connection.execute("SELECT what FROM retention ORDER BY what").fetchall():
+        try:
+            with connection.transaction():
+                alone = _number(connection, "SELECT pg_try_advisory_xact_lock(%s)::int", LOCK)
+                for step, number in _keep_one(connection, name, clock).items() if alone else ():
+                    done[step][name] = number
+                if not alone:
+                    busy.append(name)
+        except psycopg.errors.LockNotAvailable:
+            busy.append(name)
     return Kept(
-        dropped={name: number for name, number in dropped.items() if number},
-        compressed={name: number for name, number in compressed.items() if number},
-        policies=tuple(policies),
+        dropped={name: number for name, number in done["drop"].items() if number},
+        compressed={name: number for name, number in done["compress"].items() if number},
+        policies=tuple(name for name, changed in done["policies"].items() if changed),
+        busy=tuple(busy),
     )
+
+
+def _keep_one(connection: psycopg.Connection, name: str, clock: Clock) -> dict[str, int]:
+    done = {"drop": _number(connection, "SELECT retention_drop(%s, %s)", name, clock.now())}
+    if is_real(clock):
+        return done | {"policies": _number(connection, "SELECT retention_policies(%s)::int", name)}
+    connection.execute("SELECT retention_no_policies(%s)", [name])
+    return done | {"compress": _number(connection, "SELECT retention_compress(%s, %s)", name, clock.now())}
 
 
 def is_real(clock: Clock) -> bool:

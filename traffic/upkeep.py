@@ -13,6 +13,7 @@ from traffic.settings import Settings
 log = structlog.get_logger()
 PAUSE_S = 5.0
 RETENTION_EVERY_S = 3600.0
+RETENTION_AGAIN_S = 300.0  # where a table was in use
 RETENTION_FIRST_S = 60.0  # a start has other things to do
 LOCK_WAIT_MS = 5_000  # what drops chunks does not queue before those who write
 
@@ -44,6 +45,8 @@ class Upkeep:
         if monotonic_s() >= self._retention_due_s:
             self._retention_due_s = monotonic_s() + RETENTION_EVERY_S
             kept = retention.keep(connection, self._settings.clock)
+            if kept.busy:
+                self._retention_due_s = monotonic_s() + RETENTION_AGAIN_S
             if kept.dropped or kept.compressed or kept.policies:
                 log.info("kept", dropped=kept.dropped, compressed=kept.compressed, policies=kept.policies)
 

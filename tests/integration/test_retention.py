@@ -11,11 +11,12 @@ import pytest
 
 from tests import community
 from tests.conftest import wait_until
-from traffic import database, retention, store
+from traffic import database, retention, rollups, store
+from traffic.buckets import Width, begin_us
 from traffic.clock import Clock
 from traffic.readings import PASSAGE
 from traffic.settings import Settings
-from traffic.store import us_of
+from traffic.store import us_of, when
 from traffic.upkeep import Upkeep
 
 REAL = Clock()
@@ -128,6 +129,17 @@ def test_the_upkeep_beside_a_worker_looks_at_what_is_too_old(
         beside.join()
 
 
+def test_a_table_in_use_is_left_for_the_next_look(writer: psycopg.Connection, owner: psycopg.Connection):
+    now = REAL.now()
+    fill(writer, now)
+    writer.execute("SET lock_timeout = 50")
+    with owner.transaction():
+        owner.execute("LOCK TABLE position IN ACCESS EXCLUSIVE MODE")
+        kept = retention.keep(writer, REAL)
+        assert kept.busy == ("position",) and kept.dropped["passage"] == 1
+    assert retention.keep(writer, REAL).dropped == {"position": 2}
+
+
 # ---------------------------------------------------------------- Community edition
 def test_the_community_edition_compresses_keeps_and_drops_and_takes_what_comes_late(open_folder: Path):
     folder = open_folder / "community"
@@ -192,7 +204,24 @@ def what_comes_late(connection: psycopg.Connection, now: datetime) -> None:
         [at],
     )
     assert found.fetchall() == [(20, 80.0), (21, None)]
+    what_comes_late_into_roll_ups(connection, now)
     assert ages_kept(connection, now)["position"] == KEPT["position"]
+
+
+def what_comes_late_into_roll_ups(connection: psycopg.Connection, now: datetime) -> None:
+    minute = connection.execute("SELECT minute FROM checkpoint_minute ORDER BY minute LIMIT 1").fetchone()
+    assert minute
+    quarter = begin_us(us_of(minute[0]), Width.QUARTER)
+    connection.execute(
+        "INSERT INTO checkpoint_minute AS kept VALUES (%s, 1, 1, 0, 2, 2, 160, 1) ON CONFLICT (checkpoint, minute,"
+        " direction, class, slot) DO UPDATE SET passages = kept.passages + excluded.passages",
+        minute,
+    )
+    connection.execute("INSERT INTO checkpoint_quarter VALUES (%s, 1, 1, 1, 3, 3, 240, 0)", [when(quarter)])
+    connection.execute("SELECT compress_chunk(c) FROM show_chunks('checkpoint_quarter') AS c")
+    rollups.mark(connection, rollups.Subject.CHECKPOINTS, Width.QUARTER, [quarter], now_us=us_of(now))
+    rollups.settle(connection, now_us=us_of(now) + 60_000_000)
+    assert connection.execute("SELECT passages FROM checkpoint_quarter").fetchall() == [(7,)]
 
 
 def what_another_clock_does(connection: psycopg.Connection) -> None:
