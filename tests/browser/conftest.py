@@ -60,11 +60,15 @@ def browser(browser_executable: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def house(request: pytest.FixtureRequest, settings: Settings, world: World, tmp_path: Path) -> Iterator[House]:
+def house(
+    request: pytest.FixtureRequest, settings: Settings, world: World, owner: psycopg.Connection, tmp_path: Path
+) -> Iterator[House]:
     """Doors, worker and API, serving; only the parts that the mark `parts` names, where there is one."""
     request.getfixturevalue("web_client")
     built = House(settings, world, tmp_path)
     mark = request.node.get_closest_marker("parts")
+    if mark is None or "monitor" not in mark.args:
+        built.play_monitor(owner)
     try:
         built.start(*(mark.args if mark else ()))
         yield built
@@ -108,11 +112,17 @@ class Desk:
         self.page.click("form button[type=submit]")
 
     def enter(self, login: str) -> None:
-        """Open the address, log in, and wait for map and alerts."""
+        """Open the address, log in, and wait for map and lists."""
         self.open()
         self.log_in(login)
         expect(self.page.locator(".screen")).to_have_attribute("data-link", "live")
         expect(self.page.locator("html")).to_have_attribute("data-map", "idle")
+        expect(self.page.locator("[data-wrong-empty], [data-wrong]").first).to_be_visible()
+
+    def show_alerts(self, login: str) -> None:
+        """Enter and open the list of alerts."""
+        self.enter(login)
+        self.page.click("[data-tab=alerts]")
         expect(self.page.locator("[data-empty], [data-alert]").first).to_be_visible()
 
     def alert(self, plate: str) -> Locator:
@@ -121,9 +131,12 @@ class Desk:
 
     def find_checkpoint(self, text: str) -> None:
         """Look a checkpoint up by what people call it; its panel opens."""
+        self.find(text, "checkpoint")
+
+    def find(self, text: str, kind: str) -> None:
+        """Search, and take the first result of a kind."""
         self.page.fill("input[type=search]", text)
-        expect(self.page.locator("[role=option]").first).to_be_visible()
-        self.page.keyboard.press("Enter")
+        self.page.locator(f"[role=option][data-found={kind}]").first.click()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from tests.world import WATCHED_PLATE, WEST_SQUADRON
 def test_a_passage_posted_at_the_door_appears_as_flow(desk, house: House, commander):
     screen = desk()
     screen.enter(commander)
-    screen.find_checkpoint("K30+000")
-    panel = screen.page.locator("aside[data-checkpoint]")
+    screen.find_checkpoint("测试卡口3")
+    panel = screen.page.locator("[data-checkpoint]")
     expect(panel).to_have_attribute("data-state", "unknown")
     expect(panel.locator(".total")).to_contain_text("未知")
     house.seen(2, "吉A00001", speed_kmh=80)
@@ -26,7 +26,7 @@ def test_a_passage_posted_at_the_door_appears_as_flow(desk, house: House, comman
 
 def test_a_watched_plate_raises_an_alert_with_its_grounds_and_without_a_reload(desk, house: House, commander):
     screen = desk()
-    screen.enter(commander)
+    screen.show_alerts(commander)
     visits = screen.visits
     house.seen(1, WATCHED_PLATE)
     card = screen.alert(WATCHED_PLATE)
@@ -46,7 +46,7 @@ def test_a_watched_plate_raises_an_alert_with_its_grounds_and_without_a_reload(d
 
 def test_a_vehicle_that_is_seen_again_stays_one_card_and_once_noted_is_not_kept_on_top(desk, house: House, commander):
     screen = desk()
-    screen.enter(commander)
+    screen.show_alerts(commander)
     house.seen(1, WATCHED_PLATE, ago_s=300)
     card = screen.alert(WATCHED_PLATE)
     expect(card).to_contain_text("观测 1 次")
@@ -62,7 +62,7 @@ def test_a_vehicle_that_is_seen_again_stays_one_card_and_once_noted_is_not_kept_
 
 def test_a_section_speed_alert_is_a_clue_and_is_struck_through_when_late_data_refutes_it(desk, house: House, commander):
     screen = desk()
-    screen.enter(commander)
+    screen.show_alerts(commander)
     house.seen(0, "吉B55555", ago_s=240)
     house.seen(1, "吉B55555")
     card = screen.alert("吉B55555")
@@ -81,8 +81,8 @@ def test_a_section_speed_alert_is_a_clue_and_is_struck_through_when_late_data_re
 def test_a_squadron_does_not_see_the_alert_of_another(desk, house: House, commander, owner: psycopg.Connection):
     add_person(owner, "west", WEST_SQUADRON, role="crew")
     corps, west = desk(), desk()
-    corps.enter(commander)
-    west.enter("west")
+    corps.show_alerts(commander)
+    west.show_alerts("west")
     expect(west.page.locator("header")).to_contain_text("西中队")
     expect(west.page.locator("header .level")).to_have_text("中队")
     house.seen(3, WATCHED_PLATE)
@@ -96,7 +96,7 @@ def test_a_squadron_does_not_see_the_alert_of_another(desk, house: House, comman
 
 def test_filters_let_only_their_levels_and_kinds_through(desk, house: House, commander):
     screen = desk()
-    screen.enter(commander)
+    screen.show_alerts(commander)
     house.seen(2, WATCHED_PLATE)
     house.seen(0, "吉B77777", ago_s=240)
     house.seen(1, "吉B77777")
@@ -114,10 +114,10 @@ def test_a_killed_worker_is_named_and_the_picture_turns_unknown_until_another_wo
     page = screen.page
     page.clock.install()
     with page.expect_websocket() as opened:
-        screen.enter(commander)
-    screen.find_checkpoint("K30+000")
+        screen.show_alerts(commander)
+    screen.find_checkpoint("测试卡口3")
     house.seen(2, "吉A00002")
-    panel = page.locator("aside[data-checkpoint]")
+    panel = page.locator("[data-checkpoint]")
     expect(panel).to_have_attribute("data-state", "live")
     house.kill("worker")
     banner = page.locator("[data-banner=stopped]")
@@ -143,7 +143,7 @@ def test_a_killed_worker_is_named_and_the_picture_turns_unknown_until_another_wo
 
 def test_after_a_restart_of_the_api_each_alert_stands_there_once(desk, house: House, commander):
     screen = desk(GONE)
-    screen.enter(commander)
+    screen.show_alerts(commander)
     house.seen(1, WATCHED_PLATE)
     expect(screen.alert(WATCHED_PLATE)).to_be_visible()
     visits = screen.visits
@@ -165,7 +165,7 @@ def test_a_connection_that_stays_away_turns_everything_unknown(desk, house: Hous
     screen = desk(GONE)
     page = screen.page
     page.clock.install()
-    screen.enter(commander)
+    screen.show_alerts(commander)
     house.kill("api")
     expect(page.locator("[data-banner=lost]")).to_contain_text("秒后全部标为未知")
     page.clock.fast_forward(91_000)
@@ -178,7 +178,7 @@ def test_refused_records_are_listed_with_their_reason_and_can_be_corrected(desk,
     record = house.world.native_record(1, house.now(), WATCHED_PLATE, lane=100)
     wait_until(lambda: house.post(record).status_code == 200, 30, "the record being judged")
     screen = desk(r"/retry: .*422")
-    screen.enter(commander)
+    screen.show_alerts(commander)
     page = screen.page
     page.get_by_role("button", name="拒收记录").click()
     refresh = page.get_by_role("button", name="刷新")

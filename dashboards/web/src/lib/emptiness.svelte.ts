@@ -22,7 +22,8 @@ function said(reason: Reason, n = 0): Why {
 function monitored(known: boolean): Reason | null {
   if (live.dark) return 'dark';
   if (picture.monitorStopped) return 'stopped';
-  return known ? null : 'waiting';
+  if (!known) return 'waiting';
+  return picture.cycleAt === null ? 'nodata' : null;
 }
 
 function counted(n: number, none: Reason, blocked: Reason | null): Why {

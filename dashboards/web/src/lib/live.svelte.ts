@@ -54,7 +54,8 @@ class Live {
   ageS = $derived.by<number | null>(() => {
     if (this.heardMs === null) return null;
     const heard = Math.max(0, clock.tickMs - this.heardMs) / 1000;
-    if (this.stale === null || this.stale.parts.length === 0) return heard;
+    // the monitor's silence greys the roads alone (picture.svelte.ts): passages and alerts go on without it
+    if (this.stale === null || this.stale.parts.every((part) => part.part === 'monitor')) return heard;
     return Math.max(heard, this.stale.age_s + Math.max(0, clock.tickMs - this.stale.heardMs) / 1000);
   });
 
@@ -67,6 +68,8 @@ class Live {
   /** Too old to be shown as knowledge: everything is grey. */
   dark = $derived(this.ageS === null || this.ageS > UNKNOWN_AFTER_S);
   stopped = $derived(this.stale !== null && this.stale.parts.length > 0);
+  /** Only the roads stand still; all else goes on. */
+  onlyRoadsStopped = $derived(this.stopped && (this.stale?.parts.every((part) => part.part === 'monitor') ?? false));
   lostForS = $derived(this.lostMs === null ? 0 : Math.max(0, clock.tickMs - this.lostMs) / 1000);
 
   /** A person is there: load the map and connect. Returns what undoes it. */

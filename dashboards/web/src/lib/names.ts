@@ -11,3 +11,10 @@ export function shortUnit(unit: { name: string; name_en?: string | null }): stri
   }
   return plain;
 }
+
+/** What names have in common at their begin is said once: Changchun G1, Changchun G12 -> G1, G12. */
+export function withoutCommonStart(names: string[]): string[] {
+  const first = names[0]?.split(' ')[0];
+  const common = first !== undefined && names.length > 1 && names.every((name) => name.startsWith(`${first} `));
+  return common ? names.map((name) => name.slice(first.length + 1)) : names;
+}

@@ -3,6 +3,7 @@ import { roadWorks, sensors, summary, trend, weatherNow } from './api';
 import { clock } from './clock.svelte';
 import { focus } from './focus.svelte';
 import { live } from './live.svelte';
+import { picture } from './picture.svelte';
 import { Polled } from './polled.svelte';
 import type { AreaSummary, LaneHealth, RoadWork, SensorRow, WeatherReport } from './types';
 import { worstOf } from '../map/roads';
@@ -102,18 +103,19 @@ class Sensors {
     return lanes;
   });
 
-  /** The worst state of a detector's lanes; unknown before the first answer and where all is dark. */
+  /** The worst state of a detector's lanes; unknown before the first answer and where nobody judges sensors now. */
   health(detector: number): LaneHealth['state'] | 'unknown' {
-    if (live.dark || sensorHealth.value === null) return 'unknown';
+    if (!this.known) return 'unknown';
     const lanes = this.byDetector.get(detector);
-    return lanes ? worstOf(lanes.map((lane) => lane.state)) : sensorHealth.value.sensors.length === 0 && !this.anyKnown ? 'unknown' : 'ok';
+    return lanes ? worstOf(lanes.map((lane) => lane.state)) : 'ok';
   }
 
   lanes(detector: number): SensorRow[] {
     return this.byDetector.get(detector) ?? [];
   }
 
-  private anyKnown = $derived(Object.values(sensorHealth.value?.counts ?? {}).some((count) => count > 0));
+  /** Only what is not well has a row: without a cycle of the monitor the others are unknown, not well. */
+  known = $derived(!live.dark && sensorHealth.value !== null && picture.cycleAt !== null && !picture.monitorStopped);
 
   ill = $derived((sensorHealth.value?.sensors ?? []).filter((row) => row.state !== 'ok' && focus.holds(row.unit_id)));
 }

@@ -115,7 +115,7 @@ function spans(scale: number): Style[] {
         'line-width': width,
         'line-offset': byZoom(SPAN_OFFSET, scale, 1.25),
         'line-dasharray': [1.6, 0.9],
-        'line-opacity': faded,
+        'line-opacity': ['case', ['get', 'ended'], 0.3, ['==', ['get', 'kind'], 'weather'], 0.45, 0.95],
       },
     },
   ];

@@ -3,6 +3,8 @@ import type { zhRoads } from './zh-roads';
 
 export const enRoads = {
   'part.monitor': 'road monitor',
+  'banner.roads': 'link states, events and risk stand still, links turn unknown after 90 s; passages and alerts go on',
+  'data.roads': 'Roads {age}',
   'banner.since.short': 'stopped since {time}',
 
   'known.not': 'unknown',
@@ -58,7 +60,7 @@ export const enRoads = {
   'table.events.hint': 'Open events: incidents, congestion, weather, works',
   'table.crews': 'Crews',
   'table.crews.hint': 'With a position within 5 minutes / all',
-  'table.alerts': 'Alerts',
+  'table.alerts': 'Alert',
   'table.alerts.hint': 'Alerts of the last hour',
   'table.risk': 'Risk',
   'table.risk.hint': 'Links at grave and high risk',
@@ -89,7 +91,9 @@ export const enRoads = {
   'wrong.sensors': 'Sensors failed or silent: {n}',
   'wrong.none': 'Nothing is wrong now',
   'wrong.none.do': 'Road events, stopped parts, failed sensors and alerts appear here by themselves.',
+  'wrong.unknown': 'How the roads stand is unknown',
   'wrong.nocycle': 'The road monitor has given no first result yet: no event here does not mean quiet roads.',
+  'wrong.stopped': 'The road monitor has stopped: new road events do not appear here.',
   'wrong.waiting': 'Receiving road events…',
   'wrong.dark': 'Data are cut off: what is wrong now is unknown',
   'wrong.ended': 'Ended within 30 minutes',
@@ -246,7 +250,6 @@ export const enRoads = {
   'sensor.count_mismatch': 'counts other than its neighbours',
   'sensor.other': '{reason}',
   'sensor.trust': 'trust {n}%',
-  'sensors.ok': 'ok: {n}',
   'sensors.none': 'No sensor is failed or suspect',
   'sensors.unknown': 'Nothing is known of any sensor: the monitor has given no result yet',
   'detector.loop': 'loop',

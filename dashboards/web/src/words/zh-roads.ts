@@ -1,6 +1,8 @@
 /** Texts of the roads in Chinese: links, events, sensors, crews, the screens of the four levels. */
 export const zhRoads = {
   'part.monitor': '路况监测进程',
+  'banner.roads': '路况、事件与风险停止更新，90 秒后路段标为未知；过车与预警不受影响',
+  'data.roads': '路况 {age}',
   'banner.since.short': '自 {time} 起停止',
 
   'known.not': '未知',
@@ -87,7 +89,9 @@ export const zhRoads = {
   'wrong.sensors': '{n} 处设备失效或无数据',
   'wrong.none': '目前没有问题',
   'wrong.none.do': '道路事件、停止的部件、失效设备和预警会自动出现在这里。',
+  'wrong.unknown': '路上情况未知',
   'wrong.nocycle': '路况监测尚未给出第一轮结果，没有事件不等于路上无事。',
+  'wrong.stopped': '监测进程已停止，新的道路事件不会出现在这里。',
   'wrong.waiting': '正在接收道路事件…',
   'wrong.dark': '数据已中断，无法得知当前问题',
   'wrong.ended': '30 分钟内结束',
@@ -244,7 +248,6 @@ export const zhRoads = {
   'sensor.count_mismatch': '计数与邻近设备不符',
   'sensor.other': '{reason}',
   'sensor.trust': '信任 {n}%',
-  'sensors.ok': '正常 {n} 路',
   'sensors.none': '没有失效或可疑的设备',
   'sensors.unknown': '还没有任何设备的状态：监测进程尚未给出结果',
   'detector.loop': '线圈',
