@@ -35,6 +35,7 @@ log = structlog.get_logger()
 
 CYCLE_US = CYCLE_S * 1_000_000
 BEHIND_US = 2 * CYCLE_US  # a cycle that is so late gives way to a newer one whose tick is there already
+EVENTS_KEEP_DAYS = 400  # after their end
 IDLE_WAIT_MS = 100  # how long a read waits for something to come
 FAILURES_BEFORE_BARE = 2  # then a cycle is tried without the reports that came since the last one
 FAILURES_BEFORE_ANEW = 4  # then with a state that remembers nothing
@@ -219,6 +220,8 @@ class Monitor(PartitionKeeper):
         before = when(self.clock.now_us() - FEED_KEEP_S * 1_000_000)
         connection.execute(SHARED["feed_prune"], {"ids": [ROADS_PARTITION], "before": before})
         connection.execute(SHARED["batch_prune"], {"ids": [ROADS_PARTITION]})
+        long_ago = when(self.clock.now_us() - EVENTS_KEEP_DAYS * 86_400_000_000)
+        connection.execute(SQL["events_prune"], {"before": long_ago})
 
     def _figures(self) -> dict[str, float]:
         waiting = 0 if self.memory is None else sum(map(len, self.memory.waiting))
@@ -228,6 +231,8 @@ class Monitor(PartitionKeeper):
             **self.figures,
             **self.last,
             "leads": float(bool(self.held)),
+            # Cycles never go back: while a clock that was set back stands behind the last one, the picture stands still.
+            "clock_behind_s": max(0.0, (at_us - self.clock.now_us()) / 1e6 - CYCLE_S),
             "cycle_at": at_us / 1e6,
             "waiting_reports": waiting,
             "links": 0 if book is None else len(book.network),

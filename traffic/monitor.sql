@@ -201,6 +201,10 @@ WHERE e.revision < excluded.revision;
 INSERT INTO road_event_revision (event_id, revision, changed_at, body) VALUES (%(id)s, %(revision)s, %(changed_at)s, %(body)s)
 ON CONFLICT DO NOTHING;
 
+-- name: events_prune
+-- Events that ended long ago go with their revisions; what they led to keeps copies of its own.
+DELETE FROM road_event WHERE state = 'ended' AND changed_at < %(before)s;
+
 -- name: events_open
 -- Events that nobody has ended; asked for when the memory of what is wrong was lost.
 SELECT id, kind, state, level, revision, link_id, road_id, direction, head_stake_m, tail_stake_m, unit_id,

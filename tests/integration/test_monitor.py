@@ -184,6 +184,7 @@ def test_the_clock_never_takes_the_picture_back(bench: RoadBench):
     bench.append(encode_small(EntryKind.TICK, [Tick(at=at_us)]))
     bench.drain_roads(monitor)
     assert len(cycle.told) == done
+    assert monitor._figures()["clock_behind_s"] > 4 * 60, "and it says why the picture stands still"
     bench.clock.us += 10 * CYCLE_US
     assert bench.cycle(monitor) > at_us and len(cycle.told) == done + 1
 
@@ -201,3 +202,18 @@ def test_each_cycle_says_which_versions_it_used_and_trims_the_bus(bench: RoadBen
     assert row == (versions["rule"], versions["network"], monitor.own.offset)
     assert bench.reader.meta(ROADS_PARTITION).waiting_bytes == 0
     assert bench.one("SELECT bus_offset FROM monitor_snapshot") == monitor.own.offset
+
+
+def test_events_that_ended_long_ago_go_with_their_revisions(bench: RoadBench):
+    monitor = bench.monitor(cycle=FakeCycle())
+    for speed in (30.0, 90.0):
+        bench.send_reports(report(bench.world, 2, bench.clock.us + CYCLE_US, speed_kmh=speed))
+        bench.drain_roads(monitor)
+        bench.cycle(monitor)
+    bench.clock.us += 399 * 86_400_000_000
+    monitor._prune(monitor._connected())
+    assert bench.one("SELECT count(*) FROM road_event_revision") == 2
+    bench.clock.us += 2 * 86_400_000_000
+    monitor._prune(monitor._connected())
+    assert bench.one("SELECT count(*) FROM road_event") == 0
+    assert bench.one("SELECT count(*) FROM road_event_revision") == 0

@@ -25,7 +25,7 @@ from traffic.readings import EntryKind, Tick, encode_small
 from traffic.settings import Settings
 from traffic.stream import stream_key
 
-CYCLES = 28
+CYCLES = 22
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_a_bus_that_no_longer_holds_what_follows_the_snapshot_means_the_table(be
     wanted = quiet_run(bench)
     monitor = bench.monitor()
     story = list(entries(bench, CYCLES))
-    for entry in story[:50]:  # in the middle of a half minute
+    for entry in story[:38]:  # in the middle of a half minute
         bench.append(entry)
     bench.drain_roads(monitor)
     assert monitor.own.snapshot < (monitor.own.generation, monitor.own.offset)
@@ -225,7 +225,7 @@ def test_a_bus_that_no_longer_holds_what_follows_the_snapshot_means_the_table(be
     bench.redis.xtrim(stream_key(ROADS_PARTITION), minid=behind, approximate=False)
     monitor = restarted(bench, monitor)
     assert monitor.figures["restored_from_tables"] == 1
-    for entry in story[50:]:
+    for entry in story[38:]:
         bench.append(entry)
     bench.drain_roads(monitor)
     assert_same(outcome(bench), wanted)

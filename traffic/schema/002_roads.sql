@@ -236,7 +236,7 @@ CREATE TABLE road_event (                                      -- what is wrong 
 CREATE INDEX road_event_open ON road_event (changed_at DESC) WHERE state = 'open';
 CREATE INDEX road_event_newest ON road_event (changed_at DESC);
 CREATE TABLE road_event_revision (
-    event_id   uuid NOT NULL REFERENCES road_event,
+    event_id   uuid NOT NULL REFERENCES road_event ON DELETE CASCADE,
     revision   int NOT NULL,
     changed_at timestamptz NOT NULL,
     body       jsonb NOT NULL,                                 -- the card as it stood
