@@ -231,7 +231,7 @@ class Monitor(PartitionKeeper):
             **self.figures,
             **self.last,
             "leads": float(bool(self.held)),
-            # Cycles never go back: while a clock that was set back stands behind the last one, the picture stands still.
+            # Cycles never go back: while a clock that was set back is behind the last one, the picture stands still.
             "clock_behind_s": max(0.0, (at_us - self.clock.now_us()) / 1e6 - CYCLE_S),
             "cycle_at": at_us / 1e6,
             "waiting_reports": waiting,
