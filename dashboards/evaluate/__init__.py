@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import dashboards.evaluate.incidents as incidents
 import dashboards.evaluate.links as links
 import dashboards.evaluate.section_speed as section_speed
 from dashboards.bench.measured import Measurement, Progress, as_text
@@ -10,6 +11,7 @@ from dashboards.bench.measured import run as _run
 __all__ = ["EVALUATIONS", "as_text", "run"]
 
 EVALUATIONS: dict[str, Measurement] = {
+    "incidents": incidents.EVALUATION,
     "links": links.EVALUATION,
     "section_speed": section_speed.EVALUATION,
 }

@@ -7,11 +7,10 @@ from typing import Any
 
 from dashboards.evaluate.trials import JUDGED_FROM_S, Incident, Trial
 
-UPSTREAM_M = 2_000.0  # an alarm so far upstream of an incident has found it (its queue)
-DOWNSTREAM_M = 700.0
+UPSTREAM_M, DOWNSTREAM_M = 800.0, 400.0  # an alarm so near to an incident has found it
 AFTER_END_S = 120.0  # an alarm so soon after the end has still found it
-WAKE_S = 900.0  # what follows from an incident is no false alarm: its queue moves on, other roads take the traffic
-WAKE_M = 1_000.0
+WAKE_S = 600.0  # what follows from an incident is no false alarm: its queue moves on, other roads take the traffic
+WAKE_M, WAKE_ROAD_M = 1_000.0, 4_000.0
 SAME_M, SAME_S = 1_200.0, 300.0  # alarms so near to each other are one
 
 
@@ -34,6 +33,7 @@ class Score:
     incidents: int
     delays_s: tuple[float, ...]
     false: int
+    repeated: int  # neither: alarms that follow from an incident that was found already, or from its traces
     link_days: float
 
     @property
@@ -66,6 +66,7 @@ class Score:
             "precision": None if self.precision is None else round(self.precision, 3),
             "found": len(self.delays_s),
             "false": self.false,
+            "repeated": self.repeated,
         }
 
 
@@ -75,6 +76,7 @@ def together(scores: Sequence[Score]) -> Score:
         incidents=sum(score.incidents for score in scores),
         delays_s=tuple(delay for score in scores for delay in score.delays_s),
         false=sum(score.false for score in scores),
+        repeated=sum(score.repeated for score in scores),
         link_days=sum(score.link_days for score in scores),
     )
 
@@ -83,16 +85,20 @@ def score(trial: Trial, alarms: Sequence[Alarm]) -> Score:
     """Of one trial. Only incidents between the first and the last station of their road count."""
     incidents = monitored(trial)
     found: dict[int, float] = {}
-    false = 0
+    false = repeated = 0
     for alarm in grouped(alarms):
         hit = [number for number, incident in enumerate(incidents) if _finds(alarm, incident)]
-        for number in hit:
-            found.setdefault(number, max(0.0, alarm.at_s - incidents[number].begin_s))
-        false += not hit and not any(_follows(alarm, incident) for incident in trial.incidents)
+        fresh = [number for number in hit if number not in found]
+        for number in fresh:
+            found[number] = max(0.0, alarm.at_s - incidents[number].begin_s)
+        follows = bool(hit) or any(_follows(alarm, incident) for incident in trial.incidents)
+        false += not follows
+        repeated += follows and not fresh
     days = (trial.speed_kmh.shape[1] * 30 - JUDGED_FROM_S) / 86_400
     return Score(
-        incidents=len(incidents), delays_s=tuple(found.values()), false=false, link_days=stretches(trial) * days
-    )
+        incidents=len(incidents), delays_s=tuple(found.values()), false=false, repeated=repeated,
+        link_days=stretches(trial) * days,
+    )  # fmt: skip
 
 
 def stretches(trial: Trial) -> int:
@@ -135,6 +141,6 @@ def _finds(alarm: Alarm, incident: Incident) -> bool:
 def _follows(alarm: Alarm, incident: Incident) -> bool:
     """Whether an alarm comes from what an incident has done to traffic around it."""
     in_time = incident.begin_s <= alarm.at_s <= incident.end_s + WAKE_S
-    on_road = alarm.road == incident.road and alarm.head_m >= incident.at_m - 2 * UPSTREAM_M
+    on_road = alarm.road == incident.road and alarm.head_m >= incident.at_m - WAKE_ROAD_M
     near = (alarm.x - incident.x) ** 2 + (alarm.y - incident.y) ** 2 <= WAKE_M**2
     return in_time and (on_road or near)

@@ -233,3 +233,15 @@ def test_a_wrong_parameter_is_named(parameters: dict, sentence: str) -> None:
 def test_defaults_make_the_rule() -> None:
     assert incidents.from_parameters(incidents.DEFAULTS) == RULE
     assert replace(RULE, pair_sum=9.0) != RULE
+
+
+def test_a_second_incident_in_the_queue_of_the_first_is_seen_by_what_it_takes_from_the_flow() -> None:
+    story = Story()
+    story.cycles(30, {})
+    queue = {1: (30.0, 2_400.0), 2: (105.0, 2_400.0), 3: (105.0, 2_400.0)}
+    story.cycles(24, queue)
+    assert len(story.open) == 1
+    story.cycles(8, {0: (8.0, 600.0), 1: (60.0, 500.0), 2: (105.0, 600.0), 3: (105.0, 600.0)})
+    assert sorted((event.tail_stake_m, event.head_stake_m) for event in story.cards.values()) == [
+        (500, 1500), (1500, 2500),
+    ]  # fmt: skip

@@ -133,7 +133,7 @@ def pair_features(stations: Stations, pairs: Pairs, limit_kmh: np.ndarray) -> np
         np.clip(fell, -1, 1),
         np.clip(apart - apart_before, -1, 1),
         np.clip(_or_0(occupancy - occupancy_before) / 20, -2, 2),
-        _fewer(stations.flow_before[down], stations.flow[down]),
+        fewer(stations.flow_before[down], stations.flow[down]),
     )
     return np.stack(columns, axis=1) if len(pairs) else np.empty((0, len(columns)))
 
@@ -143,7 +143,7 @@ def station_features(stations: Stations, limit_kmh: np.ndarray) -> np.ndarray:
     columns = (
         np.clip((stations.speed_before - stations.speed) / limit_kmh, -1, 1),
         np.clip(_or_0(stations.occupancy - stations.occupancy_before) / 20, -2, 2),
-        _fewer(stations.flow_before, stations.flow),
+        fewer(stations.flow_before, stations.flow),
     )
     return np.stack(columns, axis=1) if len(limit_kmh) else np.empty((0, len(columns)))
 
@@ -152,7 +152,7 @@ def _or_0(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), 0.0, values)
 
 
-def _fewer(before_vph: np.ndarray, now_vph: np.ndarray) -> np.ndarray:
+def fewer(before_vph: np.ndarray | float, now_vph: np.ndarray | float) -> np.ndarray:
     """How many standard deviations fewer vehicles come than before, counts taken as Poisson; within -4..4."""
     hours = FLOW * 30 / 3600
     expected, came = before_vph * hours, now_vph * hours

@@ -57,6 +57,7 @@ class IncidentRule:
     slow_share: float = bounded(0.6, 0.1, 0.95)  # of the limit: slower stations hang together as one queue
     queue_m_max: float = bounded(10_000.0, 0.0, 50_000.0)  # upstream of an incident: how far its own queue may reach
     near_m: float = bounded(500.0, 0.0, 10_000.0)  # around an incident: it is the same one
+    fresh_flow: float = bounded(2.5, 0.0, 10.0)  # standard deviations of flow downstream: a queue that grows costs none
     after_s: int = bounded(300, 0, 7_200)  # so long its queue may move on after it
     works_s: int = bounded(900, 0, 7_200)  # road works explain what happens so soon after their begin
     clear_share: float = bounded(0.8, 0.3, 1.2)  # of the speed before, or of that downstream: it flows again
@@ -89,6 +90,7 @@ class Record(msgspec.Struct, kw_only=True):
     tail_m: float
     speed_before: float  # of `up`, or of the link
     flow_before: float  # of `down`
+    flow_since: float  # of `down` while it lasts and after, smoothed
     level: int
     revision: int
     confidence: float

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from traffic.roads.episodes import event_id
-from traffic.roads.incident_evidence import PAIR_FEATURES, STATION_FEATURES
+from traffic.roads.incident_evidence import PAIR_FEATURES, STATION_FEATURES, fewer
 from traffic.roads.incident_sums import (
     DEFAULTS,
     Circumstances,
@@ -33,6 +33,7 @@ PAIR, STATION, TRAVEL = "upstream_downstream", "sudden_change", "travel_time"
 SLOW_INTERVALS = 20  # newest of a window: a queue has stood where all were slow at some time
 TAIL_MOVED_M = 200.0
 STANDING_KMH = 10.0
+FLOW_STEP = 0.15  # a cycle's part in the flow behind an incident
 TRAVEL_CLEAR = 1.25  # travel time over that of before: it flows again
 
 
@@ -101,6 +102,8 @@ def detect(  # noqa: PLR0913 - one argument for each thing that it rests on
     kept_us = rules.after_s * 1_000_000
     memory.records = [one for one in memory.records if not one.ended_us or now_us - one.ended_us < kept_us]
     known = list(memory.records)
+    for record in known:
+        _learn_flow(scene, record)
     found = _raise(scene)
     return [_card(scene, record, "new") for record in found] + [
         event for record in known if not record.ended_us for event in _go_on(scene, record)
@@ -154,11 +157,29 @@ def _same(scene: Scene, site: Site) -> Record | None:
         if record.road != road or record.direction != direction:
             continue
         its_head, its_tail = record.head_m * way, record.tail_m * way
-        if max(its_tail - head, tail - its_head) <= scene.rules.near_m:
+        own = site.up == record.up and site.method == record.method
+        if not own and _is_fresh(scene, site, record):
+            continue
+        if own or max(its_tail - head, tail - its_head) <= scene.rules.near_m:
             return record
         if 0 < its_tail - head <= scene.rules.queue_m_max and _queue_between(scene, site, tail, its_tail):
             return record
     return None
+
+
+def _is_fresh(scene: Scene, site: Site, record: Record) -> bool:
+    """Whether fewer vehicles come through than behind the known incident: a queue that grows takes nothing more."""
+    if site.method != PAIR or np.isnan(record.flow_since):
+        return False
+    now = float(scene.evidence.stations.flow[site.down])
+    return bool(fewer(record.flow_since, now) >= scene.rules.fresh_flow)
+
+
+def _learn_flow(scene: Scene, record: Record) -> None:
+    if record.down < 0 or np.isnan(flow := float(scene.evidence.stations.flow[record.down])):
+        return
+    known = not np.isnan(record.flow_since)
+    record.flow_since = record.flow_since + FLOW_STEP * (flow - record.flow_since) if known else flow
 
 
 def _queue_between(scene: Scene, site: Site, begin: float, end: float) -> bool:
@@ -184,7 +205,7 @@ def _record(scene: Scene, site: Site) -> Record:
         declared_us=scene.now_us, started_us=scene.now_us - int(sums.run[site.row]) * 30_000_000,
         head_m=site.head_m, tail_m=site.tail_m, told_tail_m=site.tail_m,
         speed_before=float(before), flow_before=float(stations.flow_before[site.down]) if site.down >= 0 else np.nan,
-        level=4, revision=1, confidence=_confidence(scene, site.method, site.row, threshold),
+        flow_since=np.nan, level=4, revision=1, confidence=_confidence(scene, site.method, site.row, threshold),
         observed_us=scene.now_us, seen_us=scene.now_us,
     )  # fmt: skip
     record.level = _level(scene, record)
