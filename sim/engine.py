@@ -96,7 +96,6 @@ class Engine:
         ended: list[str] = []
         for _ in range(steps):
             self._sumo.simulationStep()
-            self._blockages.step()
             self._time_s = self._sumo.simulation.getTime()
             self._steps += 1
             ended += self._sumo.simulation.getArrivedIDList()
@@ -106,6 +105,7 @@ class Engine:
                     crossings += self._counts.step(loop, rows, self._time_s, self._step_s, self._speed_ms)
             if self._observes and self._steps % EDGES_EVERY_STEPS == 0:
                 self._look_at_edges()
+            self._blockages.step()
         crossings.sort(key=lambda crossing: crossing[2])
         return {
             "time_s": self._time_s,

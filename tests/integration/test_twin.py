@@ -298,7 +298,7 @@ def _assert_truth(settings) -> None:
         assert moment["at"] % 30_000_000 == 0
         for link, (speed_kmh, flow_vph, travel_s) in moment["links"].items():
             assert 0.0 <= speed_kmh <= 200.0 and flow_vph >= 0.0
-            assert travel_s is None or travel_s == pytest.approx(lengths[link] / (speed_kmh / 3.6), rel=0.05, abs=5.0)
+            assert speed_kmh < 5.0 or travel_s == pytest.approx(lengths[link] / (speed_kmh / 3.6), rel=0.05, abs=5.0)
 
 
 async def test_native_records_that_were_not_taken_go_again_in_order_and_the_rest_is_settled(door, client):
