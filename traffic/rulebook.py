@@ -81,7 +81,7 @@ def _key_vehicles(connection: psycopg.Connection) -> dict[tuple[int, int], KeyVe
     """The registry; a device that tells no class is of the plate's first class."""
     found: dict[tuple[int, int], KeyVehicle] = {}
     for key, group, plate, kind, unit in connection.execute(SQL["key_vehicles"]):
-        found[key, group] = vehicle = KeyVehicle(plate=plate, kind=kind, unit=unit)
+        found[key, group] = vehicle = KeyVehicle(plate=plate, class_group=group, kind=kind, unit=unit)
         found.setdefault((key, CLASS_UNCERTAIN), vehicle)
     return found
 

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from traffic.binary_copy import Columns
 from traffic.feed_writer import FeedRow, int_array
+from traffic.plates import CLASS_UNCERTAIN
 from traffic.positions import PlaceIndex, newest, spots
 from traffic.road_readings import POSITION, Subject
 from traffic.store import SQL
@@ -21,13 +22,17 @@ class KeyVehicle:
     """A vehicle of the registry (重点车辆), as its positions are shown."""
 
     plate: str
+    class_group: int
     kind: str
     unit: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracked:
-    """Whose positions are shown to whom: places, units of crews, key vehicles by (plate key, class group)."""
+    """Whose positions are shown to whom: places, units of crews, key vehicles by (plate key, class group).
+
+    A key vehicle stands under its plate with class uncertain too: that is how a device names it that tells no class.
+    """
 
     places: PlaceIndex
     crews: dict[int, int]
@@ -60,6 +65,7 @@ def store_positions(connection: psycopg.Connection, tracked: Tracked, rows: np.n
         return []
     staged = _POSITIONS.stage(connection, "position", rows)
     connection.execute(sql.SQL(SQL["positions_add"]).format(staged=sql.Identifier(staged)))  # type: ignore[arg-type]
+    rows = _as_registered(tracked, rows)
     last = rows[newest(rows)]
     places = tracked.places.find(last["lon"], last["lat"], last["speed_kmh"], last["bearing_deg"])
     nobody = frozenset[int]()
@@ -69,6 +75,19 @@ def store_positions(connection: psycopg.Connection, tracked: Tracked, rows: np.n
     ]
     moved = _write_latest(connection, last, places, owners)
     return _feed_rows(last[moved], places[moved], [owners[at] for at in moved.tolist()], slot=slot)
+
+
+def _as_registered(tracked: Tracked, rows: np.ndarray) -> np.ndarray:
+    """A key vehicle is one subject, whether or not its device tells the class."""
+    uncertain = np.flatnonzero((rows["subject_kind"] == Subject.VEHICLE) & (rows["class_group"] == CLASS_UNCERTAIN))
+    if not len(uncertain):
+        return rows
+    rows = rows.copy()
+    for number, subject in zip(uncertain.tolist(), rows["subject"][uncertain].tolist(), strict=True):
+        vehicle = tracked.key_vehicles.get((subject, CLASS_UNCERTAIN))
+        if vehicle is not None:
+            rows["class_group"][number] = vehicle.class_group
+    return rows
 
 
 def _subjects(rows: np.ndarray) -> tuple[list[int], list[int], list[int]]:

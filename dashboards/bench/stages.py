@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from traffic import commit, pipeline, store
+from traffic import commit, pipeline, store, tracking
 from traffic.clock import monotonic_s
 from traffic.settings import load_settings
 from traffic.stream import BusReader
@@ -29,6 +29,8 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("pack", store, "pack_passages"),
     ("copy", store, "copy_passages"),
     ("roll-up", commit, "_roll_up"),
+    ("travel times", store, "write_travel_times"),
+    ("positions", tracking, "store_positions"),
     ("batch log", commit, "_log_batches"),
     ("findings", commit, "_write_findings"),
     ("flow", commit, "flow_rows"),

@@ -116,8 +116,12 @@ def test_a_device_that_tells_no_class_is_known_by_its_plate_and_off_the_roads_is
     send(bench, at_stake(world, 5_000, -9, COACH, class_group=0, lon=126.0, lat=42.0))
     bench.drain(worker)
     ((body, audience),) = told(bench, "vehicles")
-    assert (body[0][:3], body[0][-2:], audience) == ([COACH, 0, "tour_coach"], [None, None], [CORPS, WEST])
+    assert (body[0][:3], body[0][-2:], audience) == ([COACH, CLASS_LARGE, "tour_coach"], [None, None], [CORPS, WEST])
     assert bench.rows("SELECT road_id, stake_m, direction, unit_id FROM position_latest") == [(None, None, None, WEST)]
+    assert [row[2] for row in stored(bench)] == [0]  # as it came
+    send(bench, at_stake(world, 5_000, -3, COACH))
+    bench.drain(worker)
+    assert bench.rows("SELECT class_group, stake_m FROM position_latest") == [(CLASS_LARGE, 5_000)]
 
 
 def test_every_position_is_stored_once_although_it_comes_again_by_every_way(bench: Bench, world: World):
