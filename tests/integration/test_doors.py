@@ -465,8 +465,10 @@ async def test_figures_are_counted(doors):
 
 @pytest.fixture
 def own_redis(open_folder, database_url):
-    """A Redis that the test may kill."""
+    """A Redis that the test may kill, empty at its beginning."""
     with Embedded(load_settings(data_dir=open_folder / "own-redis", database_url=database_url)) as embedded:
+        with redis.Redis.from_url(embedded.redis_url) as client:
+            client.flushall()
         yield embedded
 
 
