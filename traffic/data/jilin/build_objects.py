@@ -117,7 +117,7 @@ def _station_stake(stretch: Any, number: int, count: int) -> int:
 def object_rows(ground: Ground) -> list[dict[str, object]]:
     """Toll stations, service areas, message signs, cameras, interception points, inspection stations."""
     made = [*_toll_stations(ground), *_service_areas(ground), *_signs(ground), *_cameras(ground), *_posts(ground)]
-    rows = []
+    rows: list[dict[str, object]] = []
     counts: dict[str, int] = defaultdict(int)
     for kind, stretch, stake_m, direction, name, name_en, facts in made:
         counts[kind] += 1
