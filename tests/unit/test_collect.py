@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from traffic.collect import BusMeta, Entry, collect, settle_generation
-from traffic.readings import PASSAGE, EntryKind, PassageBatch, Tick, encode_passages, encode_small
+from traffic.readings import PASSAGE, EntryKind, PassageBatch, Tick, encode_passages, encode_rows, encode_small
+from traffic.road_readings import DETECTOR_REPORT, POSITION, CameraRow
 
 NOW_US = 1_790_000_000_000_000
 
@@ -95,3 +96,41 @@ def test_where_bus_and_database_disagree_the_loss_is_named_and_a_new_generation_
     found, opened = settle_generation(0, here, bus)
     assert opened == generation
     assert (None if found is None else (found.first, found.upto)) == gap
+
+
+def test_every_kind_of_record_is_sorted_into_its_place_in_the_order_of_its_entries() -> None:
+    positions, reports = np.zeros(5, POSITION), np.zeros(3, DETECTOR_REPORT)
+    positions["subject"], reports["detector"] = np.arange(5), np.arange(3)
+    camera = CameraRow(
+        code="C-1", name="测试", received_at=1, device=1, unit_id=1, road_id=1, stake_m=1, direction=1, lon=125, lat=43
+    )
+    found = {
+        0: [
+            entry(1, encode_rows(EntryKind.POSITIONS, positions[:2])),
+            entry(2, passages(1)),
+            entry(3, encode_rows(EntryKind.POSITIONS, positions[2:])),
+        ],
+        64: [
+            entry(1, encode_rows(EntryKind.DETECTORS, reports)),
+            entry(2, encode_small(EntryKind.ROADSIDE, [camera])),
+            entry(3, encode_rows(EntryKind.DETECTORS, reports[:0])),
+        ],
+    }
+    work = collect({0: (1, 0), 64: (1, 0)}, found, now_us=NOW_US)
+    assert work.positions["subject"].tolist() == [0, 1, 2, 3, 4]
+    assert work.detectors["detector"].tolist() == [0, 1, 2]
+    assert work.roadside == [camera] and len(work.batch) == 1 and not work.rejects
+    assert work.moves == {0: ((1, 0), (1, 3)), 64: ((1, 0), (1, 3))}
+
+
+def test_positions_count_for_the_bound_of_a_batch_like_passages() -> None:
+    found = {0: [entry(n, encode_rows(EntryKind.POSITIONS, np.zeros(10, POSITION))) for n in range(1, 9)]}
+    work = collect({0: (1, 0)}, found, now_us=NOW_US, records_max=25)
+    assert work.moves[0][1] == (1, 3) and len(work.positions) == 30
+
+
+def test_positions_that_are_cut_off_are_kept_whole_as_a_refusal() -> None:
+    cut = encode_rows(EntryKind.POSITIONS, np.zeros(2, POSITION))[:-1]
+    work = collect({0: (1, 0)}, {0: [entry(1, cut)]}, now_us=NOW_US)
+    assert [reject.body for reject in work.rejects] == [cut] and not len(work.positions)
+    assert work.moves == {0: ((1, 0), (1, 1))}
