@@ -77,6 +77,7 @@ class Client:
         self.screen: Screen | None = None
         self.joining: asyncio.Task[None] | None = None
         self.bucket = Bucket()
+        self.begun_bytes = 0  # the write that began what is unsent now: a province's picture alone is no backlog
 
 
 class LiveView:
@@ -327,7 +328,9 @@ class LiveView:
     def _send(self, client: Client, data: bytes) -> None:
         connection = client.connection
         unsent = connection.unsent_bytes
-        if unsent and unsent + len(data) > SOCKET_BUFFER_BYTES_MAX:
+        if not unsent:
+            client.begun_bytes = len(data)
+        elif unsent + len(data) > SOCKET_BUFFER_BYTES_MAX + client.begun_bytes:
             connection.close(CLOSE_OVERFLOW, "overflow")  # what is not told now is replayed when the client comes back
             return
         connection.send_prepared(data)

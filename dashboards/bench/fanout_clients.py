@@ -1,6 +1,6 @@
 """The clients of bench fanout, as their own process: thousands of sockets in one epoll loop.
 
-Most are only emptied; one in twenty is read frame by frame, and so are those that will be slow.
+They are only emptied, as fast as this process can; while a live run is watched, some are read frame by frame.
 """
 
 import re
@@ -18,6 +18,7 @@ from traffic.clock import Clock, monotonic_s
 READ_EACH = 20  # one of so many is read frame by frame
 SLOW_EACH = 10  # one of so many stops to read for a while, and is read frame by frame as well
 BUFFER_BYTES, SLOW_BUFFER_BYTES = 128 * 1024, 4 * 1024  # a slow one's is full soon
+QUIET_S_MAX = 60.0
 UNITS = 10
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 _ALERT = re.compile(rb'"n":(\d+),"t":(\d+)')
@@ -29,8 +30,9 @@ class Viewer:
     """One socket, and what it was told."""
 
     sock: socket.socket
-    is_read: bool
+    may_be_read: bool
     may_be_slow: bool
+    is_read: bool = False
     is_slow: bool = False
     kept: bytearray = field(default_factory=bytearray)
     alerts: list[int] = field(default_factory=list)
@@ -77,8 +79,20 @@ class Clients:
     def empty(self, until_s: float) -> None:
         """Take what comes until a moment."""
         while (left_s := until_s - monotonic_s()) > 0:
-            for file, _ in self._poll.poll(min(left_s, 0.05)):
-                self._take(self._of_file[file])
+            self._round(min(left_s, 0.05))
+
+    def until_quiet(self, quiet_s: float) -> None:
+        """Take what comes until for so long nothing did."""
+        heard_s, until_s = monotonic_s(), monotonic_s() + QUIET_S_MAX
+        while monotonic_s() - heard_s < quiet_s and monotonic_s() < until_s:
+            if self._round(0.05):
+                heard_s = monotonic_s()
+
+    def _round(self, wait_s: float) -> int:
+        ready = self._poll.poll(wait_s)
+        for file, _ in ready:
+            self._take(self._of_file[file])
+        return len(ready)
 
     def _take(self, viewer: Viewer) -> None:
         try:
@@ -122,24 +136,30 @@ class Clients:
                 viewer.newest_us = int(newest[1])
 
     # ------------------------------------------------------------ a live run
+    def ready(self) -> None:
+        """Stand at the begin of a frame with every socket: nothing is on its way while the server is asked nothing."""
+        self.until_quiet(0.3)
+        self.delays = []
+        for viewer in self.viewers:
+            viewer.kept.clear()
+            viewer.alerts, viewer.links, viewer.newest_us = [], 0, 0
+            viewer.is_read = viewer.may_be_read
+
     def watch(self, command: Watch) -> Seen:
         """Read along; the slow ones stop to read for a while, and catch up."""
         began_s = monotonic_s()
-        self.delays = []
         slow = [viewer for viewer in self.viewers if viewer.may_be_slow] if command.slow else []
-        for viewer in self.viewers:
-            viewer.alerts, viewer.links, viewer.newest_us = [], 0, 0
         for viewer in slow:
             self._poll.unregister(viewer.sock.fileno())
             viewer.is_slow = True
-        self.empty(began_s + command.catch_up_after_s)
+        self.empty(began_s + command.slow_s)
         for viewer in slow:
             self._poll.register(viewer.sock.fileno(), select.EPOLLIN)
-        self.empty(began_s + command.seconds)
+        self.until_quiet(1.5)
         return self._seen(slow)
 
     def _seen(self, slow: list[Viewer]) -> Seen:
-        fast = [viewer for viewer in self.viewers if viewer.is_read and not viewer.is_slow]
+        fast = [viewer for viewer in self.viewers if viewer.may_be_read and not viewer.is_slow]
         newest_us = max((viewer.newest_us for viewer in fast), default=0)
         delays_ms = np.array(self.delays or [0]) / 1000
         seen = Seen(
@@ -154,8 +174,8 @@ class Clients:
             fast_holes=sum(not _is_whole(viewer, fast[0]) for viewer in fast),
             closed=self.closed,
         )
-        for viewer in slow:
-            viewer.is_slow = False
+        for viewer in self.viewers:
+            viewer.is_slow = viewer.is_read = False
         return seen
 
 
@@ -189,6 +209,7 @@ def main() -> None:
             line = sys.stdin.buffer.readline()
             if not line:
                 return
+            clients.ready()
             print("begun", flush=True)
             seen = clients.watch(msgspec.json.decode(line, type=Watch))
             print(msgspec.json.encode(seen).decode(), flush=True)

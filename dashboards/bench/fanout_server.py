@@ -28,8 +28,9 @@ from traffic.limits import SOCKET_TICK_MS
 from traffic.settings import load_settings
 
 UNITS = 10  # views: each client belongs to one of these, and sees a tenth of the links besides the common one
-LINKS = 450
+LINKS = 750
 UNSENT_MAX = 512 * 1024  # of the slowest client while flooding: the measured rate is one that clients take
+CATCH_UP_S_MAX = 60.0
 EPOCH = "00000000-0000-4000-8000-00000000beef"
 SEND_BUFFER_BYTES = 16 * 1024  # of each socket: what a slow client does not take is soon seen here
 
@@ -166,7 +167,7 @@ class Bench:
             await asyncio.sleep(max(0.0, began_s + rounds * command.every_s - monotonic_s()))
         took_s = monotonic_s() - began_s
         spent = cpu_s() - spent_s
-        await asyncio.sleep(command.after_s)  # the slow ones begin to read again, and are told what they missed
+        await self._caught_up()  # the slow ones begin to read again
         pace.cancel()
         self.live.flush_metrics()
         return Answer(
@@ -174,6 +175,21 @@ class Bench:
             clients=len(self.live.clients), alerts=(first + 1, self.feed.alerts), busy=spent / took_s,
             last_observed_us=self.hub.links.cycle_us or 0,
         )  # fmt: skip
+
+    async def _caught_up(self) -> None:
+        until_s = monotonic_s() + CATCH_UP_S_MAX
+        while not self._all_know_all() and monotonic_s() < until_s:  # noqa: ASYNC110 - buffers
+            await asyncio.sleep(0.05)
+
+    def _all_know_all(self) -> bool:
+        """Whether every screen stands at the newest state, and nothing waits to be taken."""
+        return all(
+            not client.connection.unsent_bytes
+            and client.screen is not None
+            and client.screen.alerts_at == self.hub.log.end
+            and all(standing.since == standing.topic.version for standing in client.screen.standings)
+            for client in self.live.clients
+        )
 
     def begin(self) -> Answer:
         """How many clients there are, and what memory each takes."""

@@ -21,11 +21,10 @@ class Flood(msgspec.Struct, frozen=True, tag="flood"):
 
 
 class Live(msgspec.Struct, frozen=True, tag="live"):
-    """Run the live view on a feed with a change each `every_s`; `after_s` more for those who are behind."""
+    """Run the live view on a feed with a change each `every_s`, and then until everyone was told everything."""
 
     seconds: float
     every_s: float
-    after_s: float
 
 
 Command = Begin | Flood | Live
@@ -47,11 +46,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Watch(msgspec.Struct, frozen=True, tag="watch"):
-    """Note delays from now on; `slow`: a tenth of the clients does not read until `catch_up_after_s`."""
+    """Note delays until all is quiet; `slow`: a tenth of the clients does not read for the first seconds."""
 
-    seconds: float
     slow: bool
-    catch_up_after_s: float
+    slow_s: float
 
 
 class Seen(msgspec.Struct, frozen=True):

@@ -43,7 +43,7 @@ class Reading(fanout_clients.Clients):
 
 
 def viewer() -> fanout_clients.Viewer:
-    return fanout_clients.Viewer(None, True, False)  # type: ignore[arg-type]
+    return fanout_clients.Viewer(None, True, False, is_read=True)  # type: ignore[arg-type]
 
 
 def test_clients_read_the_hubs_frames_however_they_are_cut():
