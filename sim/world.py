@@ -32,10 +32,11 @@ from traffic.units import DETACHMENT, UnitTree
 
 VEHICLES = 2_400  # ordinary ones in the busiest hour, beside the streams through busy stretches
 SEED = 20_240_601
-WARM_UP_STEPS = 120  # until everyone drives; the cameras look from then on
+WARM_UP_STEPS = 60  # until everyone drives; the cameras look from then on
 SCRIPT_AT_STEP = 20
 STEPS_AT_ONCE_MAX = 20
-LOOK_BACK_S = 150.0  # so much the cameras have stored when the platforms come up, as real ones do
+LOOK_BACK_S = 90.0  # so much the cameras have stored when the platforms come up, as real ones do
+LIVE_S = 45.0  # detectors and satellite receivers store nothing: what is older when it could be sent is not told
 LINKS_BYTES_MAX = 32 * 1024 * 1024
 
 
@@ -297,16 +298,22 @@ class World:
     def _count(self, stretch: Stretch, seen: Seen) -> None:
         """Detectors at a full half minute; an interval that was not counted whole is not reported."""
         if self._whole:
-            reports = self._observer.reports(stretch.counts, self.now_us)
-            seen.add(DETECTORS, self._observer.records(self._scene.faults.said(reports, self.time_s)))
+            if self._is_live():
+                reports = self._observer.reports(stretch.counts, self.now_us)
+                seen.add(DETECTORS, self._observer.records(self._scene.faults.said(reports, self.time_s)))
             self._links.write([_links_truth(stretch, self.now_us, self._roads)])
         self._whole = True
 
+    def _is_live(self) -> bool:
+        return self.behind_s() < LIVE_S * max(1.0, self._clock.rate)
+
     def _locate(self, stretch: Stretch, asked: dict[str, str], seen: Seen) -> None:
         """Satellite positions of key vehicles and of crews."""
+        self._patrols.step(self.time_s, self._scene.reported(self.time_s))
+        if not self._is_live():
+            return
         places = {asked[name]: (edge, place_m, speed_ms) for name, edge, place_m, speed_ms in stretch.places}
         seen.add(POSITIONS, self._fleet.records(places, self.time_s, self.now_us))
-        self._patrols.step(self.time_s, self._scene.reported(self.time_s))
         for code, spot, speed_kmh, lon, lat in self._patrols.positions(self.time_s):
             bearing_deg = round(self.places.point(spot.edge, spot.position_m)[1], 1) % 360.0
             seen.add(POSITIONS, [{"crew": code, "observed_at": rfc3339(self.now_us), "lon": lon, "lat": lat,
