@@ -229,7 +229,9 @@ def turn(  # noqa: PLR0913 - one argument for each thing that a picture rests on
             now_us=now_us, health=heard.changes, sensors=sensors,
         ),
     ]  # fmt: skip
-    scored = risk.assess(network, picture, seen, sensors, inputs, risks, rules.road_risk, now_us=now_us)
+    scored = risk.assess(
+        network, picture, seen, sensors, inputs, risks, rules.road_risk, now_us=now_us, grades=rules.weather_limits
+    )
     told = indices.indices(network, inputs.above, picture, scored, inputs, rules.link_levels)
     state.at_us, state.reports, state.columns, state.health = now_us, heard.reports, heard.columns, heard.health
     state.level, state.weights = picture.level.copy(), weights
