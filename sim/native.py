@@ -119,8 +119,8 @@ def left_over(status: int, content: bytes, batch: Sequence[dict[str, object]]) -
         return list(batch), 0
     try:
         body = json.loads(content)
-        again = [batch[index] for index in body.get("not_taken", [])]
         refused = len(body["rejected"])
+        again = [batch[index] for index in body.get("not_taken", [])]
     except (ValueError, KeyError, TypeError, IndexError):
         return ([], 0) if status == 200 else (list(batch), 0)
     return again, refused
