@@ -86,9 +86,9 @@ class House:
         """The time as this instance has it."""
         return self.settings.clock.now()
 
-    def seen(self, gate: int, plate: str, *, ago_s: float = 0, **fields: object) -> None:
+    def seen(self, gate: int, plate: str, *, ago_s: float = 0, at: datetime | None = None, **fields: object) -> None:
         """A vehicle passes a gate of the test road: posted at the native door until it is taken."""
-        record = self.world.native_record(gate, self.now() - timedelta(seconds=ago_s), plate, **fields)
+        record = self.world.native_record(gate, at or self.now() - timedelta(seconds=ago_s), plate, **fields)
         wait_until(lambda: self.post(record).status_code == 200, 30, f"the passage of {plate} being taken")
 
     def report(self, detector: int, at: datetime, **fields: object) -> None:

@@ -1,5 +1,7 @@
 """From the door to the eye: flow, alerts, and what the screen says when something has stopped."""
 
+from datetime import timedelta
+
 import psycopg
 from playwright.sync_api import expect
 
@@ -33,7 +35,7 @@ def test_a_watched_plate_raises_an_alert_with_its_grounds_and_without_a_reload(d
     expect(card).to_be_visible()
     expect(card).to_contain_text("布控比中")
     expect(card).to_contain_text("最高")
-    expect(card).to_contain_text("G1 K10+000 桩号递增")
+    expect(card).to_contain_text("G1 京哈高速 K10+000 桩号递增")
     expect(screen.page.locator("[data-list=pinned] article")).to_have_count(1)
     expect(screen.page.locator("[role=log]")).to_contain_text("吉A·88888")
     card.get_by_role("button", name="依据").click()
@@ -63,15 +65,17 @@ def test_a_vehicle_that_is_seen_again_stays_one_card_and_once_noted_is_not_kept_
 def test_a_section_speed_alert_is_a_clue_and_is_struck_through_when_late_data_refutes_it(desk, house: House, commander):
     screen = desk()
     screen.show_alerts(commander)
-    house.seen(0, "吉B55555", ago_s=240)
-    house.seen(1, "吉B55555")
+    begin = house.now() - timedelta(seconds=240)  # what follows counts from here, however slow this machine is
+    house.seen(0, "吉B55555", at=begin)
+    house.seen(1, "吉B55555", at=begin + timedelta(seconds=240))
     card = screen.alert("吉B55555")
     expect(card).to_contain_text("区间超速")
     expect(card).to_have_attribute("data-state", "active")
     card.get_by_role("button", name="依据").click()
     expect(card.locator(".grounds")).to_contain_text("线索，不作处罚证据")
     expect(card.locator(".grounds")).to_contain_text("10,000 m")
-    house.seen(1, "吉B55555", ago_s=100)  # it left the section earlier, faster than any vehicle drives: a misread
+    # it left the section earlier, faster than any vehicle drives: a misread
+    house.seen(1, "吉B55555", at=begin + timedelta(seconds=140))
     expect(card).to_have_attribute("data-state", "retracted")
     expect(card).to_contain_text("预警已撤销")
     expect(card).to_contain_text("迟到的出口过车记录")
