@@ -217,8 +217,12 @@ async def test_health_readiness_and_metrics(settings, world, owner):
             'traffic_worker_records{instance="w:1"} 42.0', 'traffic_part_up{part="database"} 1.0',
             'traffic_partition_leased{partition="0"} 0.0', 'traffic_api_logins_total{outcome="ok"} 1.0',
             'traffic_api_requests_total{route="/readyz",status="200"}', 'traffic_bus_kept_bytes{partition="3"} 0.0',
+            'traffic_partition_leased{partition="64"} 0.0', "traffic_api_links_known 0.0",
+            "traffic_api_events_kept 0.0", "traffic_api_crews_kept 0.0", "traffic_api_vehicles_kept 0.0",
         ):  # fmt: skip
             assert line in page
+        helps = [line for line in page.splitlines() if line.startswith("# HELP")]
+        assert len(helps) == len({line.split()[2] for line in helps}), "each figure is described once"
         assert "odd name" not in page
         beats = "SELECT figures->>'sockets' FROM part WHERE kind = 'api'"
         assert await wait_until_async(lambda: owner.execute(beats).fetchone()) == ("0",)
