@@ -3,7 +3,9 @@ import type { Alert, EventKind, RoadEvent, SensorRow, StoppedPart } from './type
 
 export type WrongKind = 'part' | EventKind | 'alert';
 export const WRONG_KINDS: WrongKind[] = ['incident', 'congestion', 'weather', 'works', 'sensor', 'alert'];
-export const ALERT_WRONG_S = 2 * 3600; // older ones are in the list of alerts
+// older and lesser alerts are in their own list, or they would bury what is wrong on the roads
+export const ALERT_WRONG_S = 30 * 60;
+export const ALERT_WRONG_LEVEL = 2;
 const FAILED_MANY = 5;
 
 interface Common {
@@ -34,7 +36,8 @@ export function whatIsWrong(matters: Matters): Wrong[] {
       .map((event): Wrong => ({ kind: event.kind, key: event.id, level: event.level, since: event.started_at, event })),
     ...sickByRoad(matters.sensors ?? []),
     ...[...matters.alerts]
-      .filter((alert) => alert.state === 'active' && matters.nowUs - alert.observed_at < ALERT_WRONG_S * 1e6)
+      .filter((alert) => alert.state === 'active' && alert.level <= ALERT_WRONG_LEVEL)
+      .filter((alert) => matters.nowUs - alert.observed_at < ALERT_WRONG_S * 1e6)
       .map((alert): Wrong => ({ kind: 'alert', key: alert.id, level: alert.level, since: alert.observed_at, alert })),
   ];
   return list.sort((a, b) => a.level - b.level || b.since - a.since || (a.key < b.key ? -1 : 1));

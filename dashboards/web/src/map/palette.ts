@@ -23,3 +23,4 @@ export const COLOURS = {
 } as const;
 
 export const DOTS_ZOOM = 6.7; // of checkpoints; farther away the links say it all
+export const NEAR_ZOOM = 7.2; // farther away only grave matters are drawn, and smaller

@@ -1,6 +1,6 @@
 /** How the roads look: links side by side by direction, events, weather, sensors, objects, crews. `scale` as in style.ts. */
 import type { Language } from '../words/index.svelte';
-import { BOLD, COLOURS, DOTS_ZOOM, TEXT } from './palette';
+import { BOLD, COLOURS, DOTS_ZOOM, NEAR_ZOOM, TEXT } from './palette';
 
 /** Levels 1..5 of the state: hue, lightness and width all grow with the level. */
 export const STATE_COLOURS = ['#2f9e8f', '#9fb84a', '#f0b43c', '#f26a3d', '#e0306e'] as const;
@@ -211,7 +211,12 @@ function moving(language: Language, scale: number, shift: number): Style[] {
   ];
 }
 
-function signs(language: Language, scale: number): Style[] {
+function signs(language: Language, scale: number, shift: number): Style[] {
+  const near = NEAR_ZOOM + shift;
+  const notable = ['any', ['<=', ['get', 'level'], 3], ['>=', ['zoom'], near]];
+  const size = ['match', ['get', 'level'], 1, 1.2, 2, 1.05, 0.88];
+  const letters = ['match', ['get', 'level'], 1, 15 * scale, 2, 13 * scale, 11 * scale];
+  const growing = (full: Style) => ['interpolate', ['linear'], ['zoom'], near - 1.5, ['*', 0.65, full], near, ['*', 0.8, full], near + 2, full];
   const marks = Object.entries(EVENT_MARKS[language]).flat();
   const point = ['==', ['geometry-type'], 'Point'];
   const gravestFirst = ['get', 'level'];
@@ -220,14 +225,14 @@ function signs(language: Language, scale: number): Style[] {
       id: 'event-signs',
       type: 'symbol',
       source: 'events',
-      filter: point,
+      filter: ['all', point, notable],
       layout: {
         'icon-image': ['concat', 'event-', ['get', 'kind']],
-        'icon-size': ['match', ['get', 'level'], 1, 1.2, 2, 1.05, 0.88],
+        'icon-size': growing(size),
         'icon-allow-overlap': true,
         'text-field': ['match', ['get', 'kind'], ...marks, '?'],
         'text-font': BOLD,
-        'text-size': ['match', ['get', 'level'], 1, 15 * scale, 2, 13 * scale, 11 * scale],
+        'text-size': growing(letters),
         'text-allow-overlap': true,
         'text-ignore-placement': true,
         'symbol-sort-key': ['-', 0, gravestFirst],
@@ -238,6 +243,7 @@ function signs(language: Language, scale: number): Style[] {
       id: 'event-levels',
       type: 'symbol',
       source: 'events',
+      minzoom: near,
       filter: ['all', point, ['!', ['get', 'ended']]],
       layout: {
         'text-field': ['get', 'mark'],
@@ -317,7 +323,7 @@ export function roadLayers(language: Language, scale: number): RoadStyles {
   const shift = Math.log2(scale);
   return {
     below: [...weather(scale), ...links(scale), ...spans(scale), ...sensors(shift), ...objects(language, scale, shift)],
-    above: [...labels(scale, shift), ...levelNumbers(scale, shift), ...moving(language, scale, shift), ...signs(language, scale)],
+    above: [...labels(scale, shift), ...levelNumbers(scale, shift), ...moving(language, scale, shift), ...signs(language, scale, shift)],
   };
 }
 

@@ -1,7 +1,7 @@
 /** How the map looks: no tiles, no glyphs, no sprites, hence no network. `scale`: size of the interface, 1 = 16 px. */
 import type { LayerSpecification, StyleSpecification } from 'maplibre-gl';
 import type { Language } from '../words/index.svelte';
-import { BOLD, COLOURS, DOTS_ZOOM, TEXT } from './palette';
+import { BOLD, COLOURS, DOTS_ZOOM, NEAR_ZOOM, TEXT } from './palette';
 import { roadLayers } from './roadstyle';
 
 export const SOURCES = [
@@ -237,6 +237,9 @@ function names(language: Language, scale: number): unknown[] {
 }
 
 function marks(scale: number): unknown[] {
+  const near = NEAR_ZOOM + Math.log2(scale);
+  const notable = ['any', ['<=', ['get', 'level'], 2], ['>=', ['zoom'], near]]; // from afar the grave ones alone
+  const ring = ['match', ['get', 'level'], 1, 14 * scale, 2, 11.5 * scale, 9.5 * scale];
   return [
     {
       id: 'trail-line',
@@ -272,9 +275,10 @@ function marks(scale: number): unknown[] {
       id: 'alert-rings',
       type: 'circle',
       source: 'alerts',
+      filter: notable,
       layout: { 'circle-sort-key': ['-', 0, ['get', 'level']] },
       paint: {
-        'circle-radius': ['match', ['get', 'level'], 1, 14 * scale, 2, 11.5 * scale, 9.5 * scale],
+        'circle-radius': ['interpolate', ['linear'], ['zoom'], near - 1.5, ['*', 0.5, ring], near, ['*', 0.7, ring], near + 2, ring],
         'circle-color': LEVEL_COLOUR,
         'circle-opacity': 0.14,
         'circle-stroke-color': LEVEL_COLOUR,
@@ -285,6 +289,8 @@ function marks(scale: number): unknown[] {
       id: 'alert-marks',
       type: 'symbol',
       source: 'alerts',
+      filter: notable,
+      minzoom: near,
       layout: {
         'text-field': ['get', 'mark'],
         'text-font': BOLD,
