@@ -15,7 +15,7 @@ BEHIND_M = (60.0, 220.0)
 ALL_LANES_SHARE = 0.55
 CLEARED_SHARE = 0.65  # of its time, after which an accident on all lanes leaves one lane free
 # Until then, when the first minutes are over, that lane is opened once a minute, and the queue creeps.
-UNTOUCHED_S, RELEASE_EVERY_S, RELEASE_LANE_S = 180.0, 60.0, 3.0  # the longer, the more lanes there are
+UNTOUCHED_S, RELEASE_EVERY_S, RELEASE_LANE_S = 120.0, 60.0, 3.0  # the longer, the more lanes there are
 OPEN_MAX = 6  # at the same time
 
 
