@@ -43,9 +43,9 @@ class IncidentRule:
     """
 
     pair_weights: tuple[float, ...] = numbers(3.0, 3.0, 1.0, 0.3, -1.5, low=-20.0, high=20.0)
-    pair_sum: float = bounded(4.0, 0.5, 100.0)  # an alarm from here on
+    pair_sum: float = bounded(5.0, 0.5, 100.0)  # an alarm from here on
     station_weights: tuple[float, ...] = numbers(4.0, 1.0, 0.3, -2.0, low=-20.0, high=20.0)
-    station_sum: float = bounded(5.0, 0.5, 100.0)
+    station_sum: float = bounded(6.0, 0.5, 100.0)
     travel_weights: tuple[float, ...] = numbers(4.0, -1.6, low=-20.0, high=20.0)  # of ln(travel time / before)
     travel_sum: float = bounded(5.0, 0.5, 100.0)
     llr_max: float = bounded(2.0, 0.1, 20.0)  # one cycle says no more than this
