@@ -80,7 +80,7 @@ def test_one_dead_lane_is_found_by_the_other_and_the_link_stays_known() -> None:
     def dead(number: int, lane: int) -> np.ndarray:
         return story.usual(3, lane, vehicles=0, speed_kmh=np.nan, occupancy=0.0)
 
-    story.go(60, one_says(3, dead, lanes=(2,)))
+    story.go(130, one_says(3, dead, lanes=(2,)))
     assert states(story, 3, 2)[-1] == ("failed", "no_hits") and states(story, 3, 1) == []
     assert story.link(3)["level"] == 1
     assert story.link(3)["flow_vph"] == pytest.approx(1_440, rel=0.3)  # the dead lane is taken to flow as the other
@@ -116,15 +116,20 @@ def test_a_failing_detector_fails_quickly_and_recovers_slowly(values: dict, reas
 def test_a_standing_queue_is_no_locked_detector() -> None:
     story = Story()
     story.go(20)
-
-    def jam(number: int, detector: int, lane: int) -> np.ndarray | None:
-        return (
-            story.usual(detector, lane, vehicles=0, speed_kmh=np.nan, occupancy=100.0) if detector in (3, 4) else None
-        )
-
-    story.go(20, jam)
+    slow, full = dict(speed_kmh=20.0, occupancy=35.0), dict(vehicles=0, speed_kmh=np.nan, occupancy=100.0)
+    for cycles, values in ((2, slow), (40, full)):
+        story.go(cycles, lambda n, detector, lane, v=values: story.usual(3, lane, **v) if detector == 3 else None)
     assert states(story, 3) == []
     assert story.link(3)["level"] == 5 and story.link(3)["density_vkm"] > 200
+
+
+def test_neighbours_that_are_locked_at_one_blow_do_not_vouch_for_each_other() -> None:
+    story = Story()
+    story.go(20)
+    full = dict(vehicles=0, speed_kmh=np.nan, occupancy=100.0)
+    story.go(8, lambda n, detector, lane: story.usual(detector, lane, **full) if detector in (3, 4) else None)
+    assert states(story, 3)[-1] == states(story, 4)[-1] == ("failed", "locked_on")
+    assert story.link(3)["level"] == story.link(4)["level"] == 0
 
 
 def test_occupancy_and_speed_that_jump_are_found() -> None:

@@ -66,6 +66,7 @@ class HealthRule:
     locked_intervals: int = bounded(4, 1, RECENT)  # 2 min
     queue_speed_kmh: float = bounded(30.0, 1.0, 100.0)  # a neighbour slower than so, or fuller, stands in a queue
     queue_percent: float = bounded(40.0, 5.0, 100.0)
+    stand_s_max: float = bounded(3_600.0, 300.0, 86_400.0)  # a queue without any movement is no queue after it
     no_change_reports: int = bounded(10, 3, RECENT)
     spike_percent: float = bounded(25.0, 5.0, 100.0)  # IRIS: a step of occupancy of so much
     spike_length_m: float = bounded(45.0, 10.0, 500.0)  # felt by the loop: beyond it the occupancy is not of vehicles
@@ -236,8 +237,8 @@ def recent_of(said: Said) -> Recent:
 
 
 # ---------------------------------------------------------------- of lanes
-def of_lanes(said: Said, recent: Recent, context: Context, rule: HealthRule) -> list[Symptom]:
-    """Symptoms of every lane."""
+def of_lanes(said: Said, recent: Recent, context: Context, stood: np.ndarray, rule: HealthRule) -> list[Symptom]:
+    """Symptoms of every lane. `stood`: where a queue came to a stand, full occupancy is none."""
     sensor = said.lanes.sensor
     with np.errstate(invalid="ignore", divide="ignore"):
         queue = _neighbours_queue(said, context, recent, rule)
@@ -245,9 +246,9 @@ def of_lanes(said: Said, recent: Recent, context: Context, rule: HealthRule) -> 
         return [
             (Reason.SELF_REPORTED, recent.fault, 1.0, 1.0),
             (Reason.CHATTER, _chatter(said.lanes, recent, rule), rule.chatter_gain, 1.0),
-            (Reason.LOCKED_ON, _locked(recent, rule) & ~queue, 1.0, 1.0),
+            (Reason.LOCKED_ON, _locked(recent, rule) & ~stood, 1.0, 1.0),
             (Reason.NO_CHANGE, _no_change(said, recent, rule), 1.0, 1.0),
-            (Reason.OCCUPANCY_SPIKE, _occupancy_spikes(recent, rule) & ~queue & ~crawl, rule.spike_gain, 1.0),
+            (Reason.OCCUPANCY_SPIKE, _occupancy_spikes(recent, rule) & ~(queue | crawl | stood), rule.spike_gain, 1.0),
             (Reason.SPEED_SPIKE, _speed_spikes(recent, context.limit_kmh[sensor], queue, rule), rule.spike_gain, 1.0),
             (Reason.IMPLAUSIBLE, _implausible(recent, rule), rule.length_gain, 1.0),
         ]
@@ -274,6 +275,24 @@ def _neighbours_queue(said: Said, context: Context, recent: Recent, rule: Health
     near = said.neighbours
     beside = _of_bool(context.stands, near.up) | _of_bool(context.stands, near.down)
     return beside[said.lanes.sensor] | _others_queue(said.lanes, recent, rule)
+
+
+def stood_of(
+    said: Said, recent: Recent, context: Context, before: tuple[np.ndarray, np.ndarray], rule: HealthRule
+) -> np.ndarray:
+    """Lanes over which a queue stands: it was slow before it stood, here or beside, and has not moved on since.
+
+    Two detectors that are full from one moment to the next without anybody having been slow are no queue.
+    `before`: where it stood in the last cycle, and seconds without a vehicle.
+    """
+    sensor, near = said.lanes.sensor, said.neighbours
+    stood, idle_s = before
+    crawls = _mean(said.columns["speed_kmh"][-4:]) < rule.queue_speed_kmh
+    beside = (_of_bool(crawls, near.up) | _of_bool(crawls, near.down))[sensor] | _others_queue(said.lanes, recent, rule)
+    with np.errstate(invalid="ignore"):
+        full = (recent.occupancy[-3:] > rule.queue_percent).any(0)
+        slow = np.fmin.reduce(recent.speed_kmh, axis=0) < 0.6 * context.limit_kmh[sensor]
+    return full & (beside | ((stood | slow) & (idle_s < rule.stand_s_max)))
 
 
 def _chatter(lanes: Lanes, recent: Recent, rule: HealthRule) -> np.ndarray:
@@ -411,7 +430,8 @@ def expected_of_lanes(said: Said, recent: Recent, context: Context, share: np.nd
     """
     lanes = said.lanes
     _, others = others_vph(lanes, recent)
-    by_others = rule.expected_share * others * share / (1.0 - np.minimum(share, 0.9))
+    # Lanes are chosen in phases, not vehicle by vehicle: they are empty for longer than chance would have it.
+    by_others = 0.5 * rule.expected_share * others * share / (1.0 - np.minimum(share, 0.9))
     expected = np.where(others > 0, by_others, context.expected_vph[lanes.sensor])
     with np.errstate(invalid="ignore"):
         return np.where(_mean(recent.occupancy[-4:]) > rule.queue_percent, 0.0, expected)

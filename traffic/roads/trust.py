@@ -29,6 +29,7 @@ from traffic.roads.symptoms import (
     of_counts,
     of_lanes,
     recent_of,
+    stood_of,
 )
 from traffic.roads.window import INTERVAL_US, Columns, Lanes
 
@@ -64,6 +65,7 @@ class Memory:
     hit_us: np.ndarray  # int64: when a vehicle was seen last, as `heard_us`
     expected: np.ndarray  # float64: vehicles that should have come since
     borne: np.ndarray  # float64: most vehicles that were missed before one came after all: such a lane is often empty
+    stood: np.ndarray  # bool: a queue stands over it
     lag_s: np.ndarray  # float64: received - observed, of late; NaN: not known
     received_us: np.ndarray  # int64: when the newest report came
     share: np.ndarray  # float64: of its detector's flow that a lane carries; NaN: not learned yet
@@ -91,6 +93,7 @@ def new_memory(lanes: Lanes) -> Memory:
         hit_us=np.zeros(many, np.int64),
         expected=np.zeros(many),
         borne=np.zeros(many),
+        stood=np.zeros(many, bool),
         lag_s=np.full(many, np.nan),
         received_us=np.zeros(many, np.int64),
         share=np.full(many, np.nan),
@@ -142,12 +145,16 @@ def judge(memory: Memory, said: Said, rule: HealthRule, *, now_us: int) -> tuple
     borne = np.where(hit, np.minimum(np.maximum(heard.borne, heard.expected), BORNE_MAX), heard.borne)
     expected = np.where(hit, 0.0, np.where(silent | ~heard.seen, heard.expected, grown))
     known = np.isnan(recent.vph[-3:]).all(0), np.isnan(passed[-4:]).all(0)
-    heard = replace(heard, hit_us=hit_us, expected=expected, borne=borne, share=share)
+    idle_s = (now_us - hit_us) / 1e6
+    stood = heard.stood.copy()
+    stands = stood[: len(said.lanes)], idle_s[: len(said.lanes)]
+    stood[: len(said.lanes)] = stood_of(said, recent, context, stands, rule)
+    heard = replace(heard, hit_us=hit_us, expected=expected, borne=borne, share=share, stood=stood)
     symptoms = _of_silence(heard, silent, expected_vph, rule, now_us=now_us)
     with np.errstate(invalid="ignore", divide="ignore"):
         counts = of_counts(said, recent, context, rule)
         everywhere = [(r, np.concatenate([m[said.lanes.sensor], m[gates]]), gain, most) for r, m, gain, most in counts]
-    lanes = of_lanes(said, recent, context, rule)
+    lanes = of_lanes(said, recent, context, stood[: len(said.lanes)], rule)
     padded = [(r, np.concatenate([m, np.zeros(len(gates), bool)]), gain, most) for r, m, gain, most in lanes]
     judged = _settle(heard, [*symptoms, *everywhere, *padded], (subject, silent, ~np.concatenate(known)), rule, now_us)
     flow = np.concatenate([recent.vph[-1], context.flow_vph[gates]])
