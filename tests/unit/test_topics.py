@@ -2,8 +2,11 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
+from uuid import UUID
 
 import msgspec
+import numpy as np
 import pytest
 
 from dashboards.facts import ToldEvent, ToldPosition
@@ -30,13 +33,18 @@ from tests.hubkit import (
     Glass,
     S,
     crew_entry,
+    entry_of,
     event_entry,
     index_entry,
     links_entry,
     start,
     vehicle_entry,
 )
+from traffic import positions, road_said
 from traffic.audience import Audience, Viewer
+from traffic.positions import PLACE
+from traffic.road_readings import POSITION
+from traffic.roads.model import EventKind, Index, RoadEvent
 
 WESTERN = Audience(units=frozenset({CORPS, WEST}))
 EASTERN = Audience(units=frozenset({CORPS, EAST}))
@@ -297,6 +305,62 @@ def test_open_events_and_fresh_crews_are_counted_in_ones_own_reach():
     assert west["crews"] == {"fresh": 1, "total": 2} and east["crews"] == {"fresh": 0, "total": 1}
     house.tick(NOW_US + S)
     assert shown(house, look(house, WEST, ("figures",))).figures["crews"]["fresh"] == 0
+
+
+# ---------------------------------------------------------------- what writers write is what is read
+def test_what_the_monitor_says_of_links_events_and_areas_is_understood():
+    rows = np.zeros(3, road_said.LINK_SAID)
+    rows["level"], rows["observed"] = [4, 0, 1], [NOW_US, 0, NOW_US]
+    rows["confidence"] = [0.5, 0.0, 1.0]
+    for name in ("speed", "flow", "density", "travel", "p90"):
+        rows[name] = [22.25, np.nan, 80.0]
+    network = SimpleNamespace(ids=np.array([1, 2, 3]))
+    items = road_said.link_items(network, rows, np.arange(3))  # type: ignore[arg-type]
+    event = RoadEvent(
+        id=UUID(int=9), kind=EventKind.INCIDENT, change="new", state="open", level=1, revision=1, link=1, road=1,
+        direction=1, head_stake_m=2000, tail_stake_m=1000, unit=WEST, started_us=NOW_US, changed_us=NOW_US,
+        ended_us=None, observed_us=NOW_US, confidence=0.875, grounds={"why": "speed"},
+    )  # fmt: skip
+    index = Index(scope="province", scope_id=0, index=1.5, usual_index=None, speed_kmh=80.0, congested_km=0.0,
+                  known_share=0.5, vehicle_km_h=float("nan"), risk_links=(1, 0, 0, 0))  # fmt: skip
+    house = hub()
+    house.fold(
+        [
+            entry_of(1, "roads", "links", {"at": NOW_US, "l": items}),
+            entry_of(2, "roads", "event", road_said.event_card(event) | {"number": 9}, ALL),
+            entry_of(3, "figures", "index", road_said.index_values(index) | {"at": NOW_US}),
+            entry_of(4, "roads", "sensor", {"kind": "detector"}, ALL),
+        ],
+        NOW_US,
+    )
+    house.tick(NOW_US + S)
+    glass = shown(house, look(house, CORPS, ("links", "events", "figures")))
+    assert house.unreadable == 0 and levels(glass) == {1: 4, 2: 0, 3: 1}
+    assert glass.events[9]["grounds"] == {"why": "speed"} and glass.figures["index"]["index"] == 1.5
+
+
+def test_what_workers_say_of_positions_is_understood():
+    rows, places = np.zeros(1, POSITION), np.zeros(1, PLACE)
+    rows["observed_at"], rows["lon"], rows["lat"], rows["speed_kmh"], rows["bearing_deg"] = (
+        NOW_US,
+        125.2,
+        43.6,
+        50,
+        np.nan,
+    )
+    [spot] = positions.spots(rows, places)
+    house = hub()
+    house.fold(
+        [
+            entry_of(1, "units", "crews", {"p": [[7, *spot]]}, ALL),
+            entry_of(2, "units", "vehicles", {"p": [["吉A60001", 1, "school_bus", *spot[:-1]]]}, ALL),
+        ],
+        NOW_US,
+    )
+    glass = shown(house, look(house, CORPS, ("units",)))
+    assert house.unreadable == 0
+    assert glass.crews[7] == [7, NOW_US, 125.2, 43.6, 50.0, None, None, None, None]
+    assert glass.vehicles["吉A60001", 1][2:6] == ["school_bus", NOW_US, 125.2, 43.6]
 
 
 # ---------------------------------------------------------------- frames as they are described
