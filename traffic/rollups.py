@@ -3,7 +3,8 @@
 Who learns the finest level writes it: the worker `checkpoint_minute`, the monitor `add_links` and `add_indices` in the
 transaction of each cycle. Whoever writes marks the buckets that changed; `settle` computes them anew from the next
 finer level. So a bucket is the sum of its parts whatever came in which order, and late data changes it like any other.
-History (`write_history`) comes as quarters of an hour; what is coarser follows from these.
+History (`write_history`) comes as quarters of an hour; what is coarser follows from these. Screens read by functions of
+the database (schema/003_rollups.sql), which know what the viewer may see; `trends.usual` tells what is usual now.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,12 +20,6 @@ from traffic.buckets import WIDTH_US, Width, begin_us, begins_us, due_us
 from traffic.database import queries
 from traffic.roads.model import Index, Level, Picture, RiskPicture, RoadNetwork
 from traffic.store import when
-from traffic.trends import FlowPoint, IndexPoint, LinkPoint, Wanted, series, usual
-
-__all__ = [
-    "CHECKPOINT_ROLLUP", "INDEX_ROLLUP", "LINK_ROLLUP", "SCOPES", "FlowPoint", "IndexPoint", "LinkPoint", "Subject",
-    "Wanted", "add_indices", "add_links", "mark", "series", "settle", "usual", "write_history",
-]  # fmt: skip
 
 SQL = queries("traffic", "rollups.sql")
 LOCK = 6_201_401

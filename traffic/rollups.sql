@@ -125,21 +125,3 @@ DELETE FROM {coarse} WHERE bucket = ANY (%(buckets)s);
 COPY (SELECT link, count(*), coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY speed_sum / speeds) FILTER (WHERE speeds > 0), 'NaN'),
              coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY flow_sum / flows) FILTER (WHERE flows > 0), 'NaN')
       FROM link_quarter WHERE bucket = ANY ({buckets}) GROUP BY link) TO STDOUT (FORMAT BINARY)
-
--- name: link_series
-SELECT (extract(epoch FROM bucket) * 1000000)::bigint, cycles, congested, speed_kmh, speed_min_kmh, flow_vph, travel_s,
-       travel_max_s, heavy_share, risk, risk_max, confidence, source
-FROM link_series(%(id)s, %(since)s, %(until)s, %(width)s, %(at)s);
-
--- name: checkpoint_series
-SELECT (extract(epoch FROM bucket) * 1000000)::bigint, passages, measured, speed_kmh, source
-FROM checkpoint_series(%(id)s, %(direction)s::smallint, %(group)s::smallint, %(since)s, %(until)s, %(width)s, %(at)s);
-
--- name: unit_series
-SELECT (extract(epoch FROM bucket) * 1000000)::bigint, passages, measured, speed_kmh, source
-FROM unit_series(%(id)s, %(group)s::smallint, %(since)s, %(until)s, %(width)s, %(at)s);
-
--- name: index_series
-SELECT (extract(epoch FROM bucket) * 1000000)::bigint, cycles, index, index_max, usual, speed_kmh, vehicle_km_h,
-       congested_km, known_share, risk_1, risk_2, risk_3, risk_4, source
-FROM index_series(%(scope)s, %(id)s, %(since)s, %(until)s, %(width)s, %(at)s);

@@ -1,6 +1,5 @@
 """Roll-ups: whatever comes in which order, a bucket is the sum of its parts, and each viewer sees what is its own."""
 
-import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -17,6 +16,7 @@ from traffic.network import EXPRESSWAY, Link, Road
 from traffic.road_readings import vehicle_groups
 from traffic.roads.model import Index, Picture, RiskPicture, RoadNetwork, build_network
 from traffic.store import us_of, when
+from traffic.trends import usual
 
 CYCLE_US = CYCLE_S * 1_000_000
 ROAD = Road(id=1, code="G1", name="京哈", name_en="Jingha", kind=EXPRESSWAY, approximate=True)
@@ -310,7 +310,9 @@ def history(begin_us_: int, quarters: int) -> dict[str, np.ndarray]:
     gates["speed_sum"] = 800
     indices = np.zeros(quarters, rollups.INDEX_ROLLUP)
     indices["bucket"], indices["cycles"], indices["indexes"], indices["index_sum"] = gates["bucket"], 30, 30, 60
-    return {"links": links, "checkpoints": gates, "indices": indices}
+    of_west = indices.copy()
+    of_west["scope"], of_west["scope_id"] = rollups.SCOPES["unit"], WEST
+    return {"links": links, "checkpoints": gates, "indices": np.concatenate([indices, of_west])}
 
 
 def test_history_fills_every_width_and_what_comes_late_does_not_break_it(
@@ -351,22 +353,32 @@ def test_what_is_usual_is_the_median_of_the_same_quarter_on_such_days(writer: ps
     past["links"] = past["links"][past["links"]["link"] != 3]
     rollups.write_history(writer, links=past["links"])
     at = today + 8 * 3_600_000_000 + 123
-    kmh, vph = rollups.usual(writer, network(), at_us=at)
+    kmh, vph = usual(writer, network(), at_us=at)
     days = [(begin - (today - 28 * 86_400_000_000)) // 86_400_000_000 for begin in like_quarters(at, days=28)]
     assert kmh[0] == pytest.approx(81.0 + float(np.median(days))) and np.isnan(kmh[2])
     assert vph[[0, 1, 3]].tolist() == [900.0] * 3
-    nothing, _ = rollups.usual(writer, network(), at_us=at - 3600 * 86_400_000_000)
+    nothing, _ = usual(writer, network(), at_us=at - 3600 * 86_400_000_000)
     assert np.isnan(nothing).all()
 
 
 # ---------------------------------------------------------------- reading within one's reach
-async def series_of(database_url: str, unit: int | None, **wanted: object) -> list:
-    url = database.as_role(database_url, database.API)
-    async with await psycopg.AsyncConnection.connect(url) as connection:
+CALLS = {
+    "link": "link_series(%(id)s, %(since)s, %(until)s, %(width)s, %(at)s)",
+    "checkpoint": "checkpoint_series(%(id)s, %(direction)s::smallint, %(group)s::smallint, %(since)s, %(until)s,"
+    " %(width)s, %(at)s)",
+    "unit": "unit_series(%(id)s, %(group)s::smallint, %(since)s, %(until)s, %(width)s, %(at)s)",
+    "province": "index_series('province', %(id)s, %(since)s, %(until)s, %(width)s, %(at)s)",
+    "unit index": "index_series('unit', %(id)s, %(since)s, %(until)s, %(width)s, %(at)s)",
+}
+
+
+def series_of(database_url: str, unit: int | None, kind: str, number: int, **span: object) -> list:
+    """A series as a viewer of a unit reads it."""
+    wanted = {"id": number, "direction": None, "group": None, **span}
+    with database.connect(database_url, database.API, row_factory=psycopg.rows.namedtuple_row) as connection:
         if unit is not None:
-            await connection.execute("SELECT set_config('traffic.unit', %s, true)", [str(unit)])
-        now_us = int(wanted.pop("now_us"))  # type: ignore[call-overload]
-        return await rollups.series(connection, rollups.Wanted(**wanted), now_us=now_us)  # type: ignore[arg-type]
+            connection.execute("SELECT set_config('traffic.unit', %s, true)", [str(unit)])
+        return connection.execute(f"SELECT * FROM {CALLS[kind]}", wanted).fetchall()  # type: ignore[call-overload]
 
 
 @pytest.fixture
@@ -374,12 +386,10 @@ def filled(bench: Bench, world: World, writer: psycopg.Connection) -> dict:
     """Two days of history, and the span and width to read it."""
     today = begin_us(us_of(world.now), Width.DAY)
     rollups.write_history(writer, **history(today - 2 * 86_400_000_000, 192))
-    return {
-        "since_us": today - 2 * 86_400_000_000, "until_us": today, "width": Width.HOUR, "now_us": us_of(world.now)
-    }  # fmt: skip
+    return {"since": when(today - 2 * 86_400_000_000), "until": when(today), "width": "hour", "at": world.now}
 
 
-async def test_links_and_checkpoints_are_for_their_owners_those_above_and_neighbours(
+def test_links_and_checkpoints_are_for_their_owners_those_above_and_neighbours(
     filled: dict, database_url: str, world: World
 ):
     above = {unit: {unit} for unit in UNITS}
@@ -393,54 +403,39 @@ async def test_links_and_checkpoints_are_for_their_owners_those_above_and_neighb
         ("link", 1): above[WEST_SQUADRON],
         ("link", 2): above[WEST_SQUADRON] | above[EAST_SQUADRON],
         ("checkpoint", 1): above[WEST_SQUADRON],
+        ("unit index", WEST): above[WEST],
         ("unit", WEST): above[WEST],
         ("province", 0): set(UNITS),
     }
     for (kind, number), may in reach.items():
         for unit in UNITS:
-            points = await series_of(database_url, unit, kind=kind, id=number, **filled)
+            points = series_of(database_url, unit, kind, number, **filled)
             assert bool(points) == (unit in may), (kind, number, unit)
-        assert await series_of(database_url, None, kind=kind, id=number, **filled) == []
+        assert series_of(database_url, None, kind, number, **filled) == []
 
 
-async def test_a_series_tells_means_of_each_bucket_in_order(filled: dict, database_url: str):
-    points = await series_of(database_url, CORPS, kind="link", id=1, **filled)
-    assert len(points) == 48 and [p.at for p in points] == sorted(p.at for p in points)
+def test_a_series_tells_means_of_each_bucket_in_order(filled: dict, database_url: str):
+    points = series_of(database_url, CORPS, "link", 1, **filled)
+    assert len(points) == 48 and [p.bucket for p in points] == sorted(p.bucket for p in points)
     assert (points[0].speed_kmh, points[0].flow_vph, points[0].cycles, points[0].source) == (81.0, 900.0, 120, 1)
     assert points[0].risk is None and points[0].travel_s is None and points[-1].speed_kmh == 82.0
-    flows = await series_of(database_url, CORPS, kind="unit", id=CORPS, group=1, **filled)
+    flows = series_of(database_url, CORPS, "unit", CORPS, group=1, **filled)
     assert {(p.passages, p.speed_kmh) for p in flows} == {(40, 80.0)}
-    assert await series_of(database_url, CORPS, kind="unit", id=CORPS, group=3, **filled) == []
-    assert await series_of(database_url, CORPS, kind="checkpoint", id=1, direction=2, **filled) == []
+    assert series_of(database_url, CORPS, "unit", CORPS, group=3, **filled) == []
+    assert series_of(database_url, CORPS, "checkpoint", 1, direction=2, **filled) == []
 
 
 def test_minutes_of_a_unit_are_added_up_from_its_checkpoints(bench: Bench, world: World, database_url: str):
-    def read(*arguments: object, **wanted: object) -> list:
-        return asyncio.run(series_of(*arguments, **wanted))  # type: ignore[arg-type]
-
     worker = bench.worker()
     bench.send(*(seen(world, gate, -600, f"吉A{n:05d}", speed_kmh=80.0) for gate in range(4) for n in range(5)))
     bench.drain(worker)
-    now = us_of(world.now)
-    span = {"since_us": now - 3_600_000_000, "until_us": now, "width": Width.MINUTE, "now_us": now}
+    span = {"since": world.now - timedelta(hours=1), "until": world.now, "width": "minute", "at": world.now}
     for unit, passages in ((CORPS, 20), (WEST, 10), (EAST_SQUADRON, 10)):
-        (point,) = read(database_url, unit, kind="unit", id=unit, **span)
+        (point,) = series_of(database_url, unit, "unit", unit, **span)
         assert (point.passages, point.speed_kmh) == (passages, 80.0)
-    (point,) = read(database_url, WEST, kind="checkpoint", id=2, **span)
+    (point,) = series_of(database_url, WEST, "checkpoint", 2, **span)
     assert point.passages == 5
-    assert read(database_url, EAST, kind="unit", id=WEST, **span) == []
-
-
-async def test_a_series_without_end_or_of_an_unknown_kind_is_refused(database_url: str, world: World):
-    now = us_of(world.now)
-    with pytest.raises(ValueError, match="ask for wider ones"):
-        await series_of(
-            database_url, CORPS, kind="link", id=1, since_us=0, until_us=now, width=Width.MINUTE, now_us=now
-        )
-    with pytest.raises(ValueError, match="not of 'plate'"):
-        await series_of(
-            database_url, CORPS, kind="plate", id=1, since_us=now, until_us=now, width=Width.DAY, now_us=now
-        )
+    assert series_of(database_url, EAST, "unit", WEST, **span) == []
 
 
 def test_screens_have_no_way_to_the_tables_but_the_functions(
