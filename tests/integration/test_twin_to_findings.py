@@ -1,4 +1,4 @@
-"""The main job on simulated input: the twin, the doors and a worker as processes of their own, ten times as fast."""
+"""The main job on simulated input: twin, doors, worker and monitor as processes of their own, ten times as fast."""
 
 import json
 import os
@@ -24,12 +24,13 @@ COMMAND = Path(sys.executable).with_name("traffic")
 RATE = 10.0
 LOGINS = {login: unit for login, _, unit, _, _ in PEOPLE}
 WITH_SECTIONS = {"corps", "expressway", "squadron"}
+WRONG_ON_ROADS = {"weather", "works", "sensor"}  # jams need minutes of real driving: see tests/physics
 SEEN_WITHIN_S = 600  # of the demonstration's time, its cameras' memory included; how soon depends on the machine
 TREE = UnitTree(model_province().units, model_province().parents, at=Clock().now())
 
 
 def has_enough(owner: psycopg.Connection, login: str, unit: int) -> bool:
-    """Whether a login has passages, a hit and, where it is on an expressway, a measured section in its audience."""
+    """Whether a login has passages, a hit, on an expressway a measured section, and what is wrong on its roads."""
     gates = [
         gate.id for gate in model_province().checkpoints if unit in TREE.audience_of([gate.unit_id, *gate.corridor])
     ]
@@ -38,7 +39,9 @@ def has_enough(owner: psycopg.Connection, login: str, unit: int) -> bool:
         "SELECT DISTINCT kind FROM finding WHERE %s = ANY (audience) AND visibility = 0", [unit]
     ).fetchall()
     wanted = {"watch_hit", "section_speed"} if login in WITH_SECTIONS else {"watch_hit"}
-    return bool(passages and passages[0] >= 10 and {row[0] for row in kinds} >= wanted)
+    events = owner.execute("SELECT DISTINCT kind FROM road_event WHERE %s = ANY (audience)", [unit]).fetchall()
+    has_events = {row[0] for row in events} >= WRONG_ON_ROADS
+    return bool(passages and passages[0] >= 10 and {row[0] for row in kinds} >= wanted and has_events)
 
 
 @contextmanager
@@ -60,7 +63,7 @@ def part(name: str, settings: Settings) -> Iterator[subprocess.Popen]:
 
 
 @pytest.mark.timeout(300)
-def test_simulated_vehicles_become_passages_and_findings_for_each_login(settings, database_url):
+def test_simulated_traffic_becomes_findings_and_events_for_each_login(settings, database_url):
     settings = settings.model_copy(
         update={"clock_rate": RATE, "clock_origin_us": settings.clock.now_us(), "workers": 1}
     )  # fmt: skip
@@ -70,6 +73,7 @@ def test_simulated_vehicles_become_passages_and_findings_for_each_login(settings
         psycopg.connect(database_url, autocommit=True) as owner,
         part("doors", settings),
         part("worker", settings),
+        part("monitor", settings),
         part("twin", settings) as twin,
     ):
 
@@ -87,5 +91,10 @@ def test_simulated_vehicles_become_passages_and_findings_for_each_login(settings
         wait_until(lambda: owner.execute(stored).fetchone()[0] >= len(truth), what=f"{len(truth)} passages")
         assert owner.execute(stored).fetchone()[0] == len(truth)
         assert owner.execute("SELECT count(*) FROM quarantine").fetchone()[0] == 0
+        crews, vehicles = (
+            owner.execute("SELECT count(*) FROM position_latest WHERE subject_kind = %s", [kind]).fetchone()[0]
+            for kind in (2, 1)
+        )
+        assert crews > 0.8 * len(model_province().crews) and vehicles > 0.8 * len(model_province().key_vehicles)
         states = owner.execute("SELECT count(*) FROM device_status WHERE state = 'unregistered'").fetchone()[0]
         assert states == 10
