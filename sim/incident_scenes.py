@@ -257,12 +257,9 @@ def script(
     ground: Ground, plan: Layout, use: dict[str, float], rng: np.random.Generator, *, incidents: int, convoys: int
 ) -> list[Blockage]:
     """Incidents where most is driven, AT_ONCE of them on different roads; slow convoys where they are asked for."""
-    stations = {station.link for station in plan.stations}
-    roads = {plan.links[link].road for link in stations}
     length = np.array([link.end_m - link.begin_m for link in plan.links])
     driven = np.array([use.get(link.edge, 0.0) for link in plan.links]) * length
-    inner = np.array([link.road in roads and size >= 60.0 for link, size in zip(plan.links, length, strict=True)])
-    driven = np.where(inner, driven, 0.0)
+    driven = np.where(_between_stations(plan) & (length >= 60.0), driven, 0.0)
     said: list[Blockage] = []
     room_s = AT_ONCE * (HORIZON_S - WARM_UP_S - 600) / max(AT_ONCE, incidents)
     taken: list[int] = []
@@ -288,6 +285,16 @@ def script(
     for at_s in sorted(rng.uniform(WARM_UP_S, HORIZON_S - 900, convoys).tolist()):
         said.append(Blockage(kind="convoy", link=-1, share=0.0, lanes_many=1, at_s=at_s, lasting_s=0.0))
     return said
+
+
+def _between_stations(plan: Layout) -> np.ndarray:
+    """Links behind the first station of their road and before the last: what happens elsewhere nobody could find."""
+    inside = np.zeros(len(plan.links), bool)
+    for road in {link.road for link in plan.links}:
+        rows = [station.link for station in plan.stations if plan.links[station.link].road == road]
+        if len(rows) > 1:
+            inside[min(rows) : max(rows)] = True
+    return inside
 
 
 def _lanes_blocked(lanes: int, rng: np.random.Generator, *, whole_share: float) -> int:

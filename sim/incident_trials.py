@@ -2,7 +2,8 @@
 
     python -m sim.incident_trials
 
-Standard input: a line of JSON for each trial {"ground", "seed", "incidents", "convoys", "folder"}; its end ends it.
+Standard input: a line of JSON for each trial {"ground", "seed", "incidents", "convoys", "folder"}, and
+"horizon_s" for a shorter one; its end ends it.
 Standard output: a line of JSON for each, {"happened": [...], "planned": n}; in the folder then `intervals.npz`
 (intervals x stations: vehicles, occupancy, speed_kmh) and `layout.json`. A simulation holds a whole process, as in
 `engine.py`.
@@ -72,8 +73,9 @@ def run(place: Place, wanted: dict[str, Any]) -> dict[str, Any]:
     use = write_demand(place.ground, place.ways, folder / "demand.rou.xml", rng)
     _write_loops(plan, folder)
     planned = script(place.ground, plan, use, rng, incidents=wanted["incidents"], convoys=wanted["convoys"])
-    happened = _simulate(place, folder, wanted["seed"], planned)
-    np.savez_compressed(folder / "intervals.npz", **_intervals(plan, folder / "loops.xml"))  # type: ignore[arg-type]
+    horizon_s = int(wanted.get("horizon_s", HORIZON_S))
+    happened = _simulate(place, folder, wanted["seed"], planned, horizon_s=horizon_s)
+    np.savez_compressed(folder / "intervals.npz", **_intervals(plan, folder / "loops.xml", horizon_s))  # type: ignore[arg-type]
     (folder / "layout.json").write_text(json.dumps(asdict(plan)))
     for name in ("demand.rou.xml", "loops.add.xml", "loops.xml"):
         (folder / name).unlink()
@@ -92,7 +94,9 @@ def _write_loops(plan: Layout, folder: Path) -> None:
     (folder / "loops.add.xml").write_text(f"<additional>{''.join(lines)}</additional>")
 
 
-def _simulate(place: Place, folder: Path, seed: int, planned: list[Blockage]) -> list[dict[str, Any]]:
+def _simulate(
+    place: Place, folder: Path, seed: int, planned: list[Blockage], *, horizon_s: int
+) -> list[dict[str, Any]]:
     import libsumo
 
     libsumo.start(
@@ -106,8 +110,8 @@ def _simulate(place: Place, folder: Path, seed: int, planned: list[Blockage]) ->
     )  # fmt: skip
     happened: list[dict[str, Any]] = []
     waiting = sorted(planned, key=lambda blockage: blockage.at_s)
-    while (now_s := libsumo.simulation.getTime()) < HORIZON_S:
-        due_s = min([HORIZON_S, *(one.at_s for one in waiting)])
+    while (now_s := libsumo.simulation.getTime()) < horizon_s:
+        due_s = min([horizon_s, *(one.at_s for one in waiting)])
         libsumo.simulationStep(max(now_s + STEP_S, float(int(due_s))))  # nothing of ours happens before
         now_s = libsumo.simulation.getTime()
         for blockage in [one for one in waiting if one.at_s <= now_s]:
@@ -159,9 +163,9 @@ def _convoy(sumo: Any, now_s: float) -> dict[str, Any] | None:
     return {"link": -1}
 
 
-def _intervals(plan: Layout, path: Path) -> dict[str, np.ndarray]:
+def _intervals(plan: Layout, path: Path, horizon_s: int) -> dict[str, np.ndarray]:
     """Loops of a station taken together: vehicles summed, occupancy averaged, speed weighted by vehicles."""
-    shape = (HORIZON_S // INTERVAL_S, len(plan.stations))
+    shape = (horizon_s // INTERVAL_S, len(plan.stations))
     vehicles, occupancy, weighted = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for _, entry in ElementTree.iterparse(path):
         if entry.tag != "interval":

@@ -44,7 +44,9 @@ def california_settings() -> list[California8]:
     """What is tried on the tuning seeds."""
     return [
         California8(difference=a, wave=-0.6, relative=b, fall=c, downstream=d)
-        for a, b, c, d in product((4.0, 8.0, 12.0, 18.0, 25.0), (0.3, 0.5, 0.7), (-0.3, 0.0, 0.15, 0.3), (20.0, 30.0))
+        for a, b, c, d in product(
+            (4.0, 8.0, 12.0, 18.0, 25.0, 35.0), (0.3, 0.5, 0.7, 0.85), (-0.3, 0.0, 0.15, 0.3), (20.0, 30.0)
+        )
     ]
 
 

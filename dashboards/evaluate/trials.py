@@ -118,6 +118,12 @@ def _last(process: "subprocess.Popen[str]") -> str:
     return (said.strip().splitlines() or ["it said nothing"])[-1][:200]
 
 
+def is_kept(folder: Path, wanted: dict[str, Any]) -> bool:
+    """Whether a folder holds the trial that is wanted, and no other of its seed."""
+    file = folder / "answer.json"
+    return file.is_file() and wanted.items() <= json.loads(file.read_text()).items()
+
+
 def read(folder: Path) -> Trial:
     """A simulated trial from its folder."""
     answer = json.loads((folder / "answer.json").read_text())
