@@ -46,7 +46,10 @@ def test_a_detector_dies_its_link_is_grey_within_90_s_and_comes_back() -> None:
 
 def test_a_detector_that_never_spoke_is_silent_by_its_lane_0_alone() -> None:
     story = Story()
-    story.go(5, one_says(2, lambda number, lane: NOTHING))
+    story.go(10, one_says(2, lambda number, lane: NOTHING))
+    assert states(story, 2, 0) == []  # it may yet begin: nobody is told, and its link is grey all the same
+    assert story.link(2)["level"] == 0
+    story.go(12, one_says(2, lambda number, lane: NOTHING))
     assert states(story, 2, 0) == [("silent", "silent")] and states(story, 2, 1) == []
     assert story.link(2)["level"] == 0
     story.go(2)
@@ -160,6 +163,19 @@ def test_a_clock_that_is_wrong_is_found(ahead_s: int) -> None:
     story.go(6, one_says(3, skewed))
     assert states(story, 3)[-1] == ("failed", "clock_skew")
     assert story.link(3)["level"] == 0
+
+
+def test_what_holds_all_reports_up_is_no_clocks_fault_and_a_clock_that_is_wrong_beside_it_is_found() -> None:
+    story = Story()
+    story.go(10)
+
+    def held_up(number: int, detector: int, lane: int) -> np.ndarray:
+        behind_s = 100 + (600 if detector == 3 else 0)
+        return story.usual(detector, lane, observed_at=story.now_us - behind_s * 1_000_000, received_at=story.now_us)
+
+    story.go(8, held_up)
+    assert states(story, 3)[-1] == ("failed", "clock_skew")
+    assert [change.id for _, change in story.changes if change.reason == "clock_skew" and change.id != 3] == []
 
 
 def test_a_detector_that_misses_most_vehicles_is_found_by_those_on_its_link() -> None:

@@ -52,6 +52,7 @@ class HealthRule:
     """Parameters of rule sensor_health. A `gain` is what each cycle adds to the trouble of a sensor, 1 is failed."""
 
     silent_s: float = bounded(90.0, 30.0, 3_600.0)
+    unheard_s: float = bounded(600.0, 30.0, 86_400.0)  # as long a sensor that was never heard may take to begin
     no_hits_s: float = bounded(14_400.0, 600.0, 604_800.0)  # where nothing says how many would be expected
     no_hits_s_min: float = bounded(180.0, 30.0, 3_600.0)
     expected_failed: float = bounded(15.0, 3.0, 1_000.0)  # vehicles missed

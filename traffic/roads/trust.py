@@ -37,6 +37,7 @@ __all__ = ["DEFAULTS", "HealthRule", "Memory", "from_parameters", "judge", "new_
 
 
 BORNE_MAX = 100.0  # vehicles
+SHARED_MIN = 5  # who report: of fewer nothing can be said of what they share
 
 
 class Health(IntEnum):
@@ -135,7 +136,9 @@ def judge(memory: Memory, said: Said, rule: HealthRule, *, now_us: int) -> tuple
     hit_us = np.maximum(np.maximum(heard.hit_us, hit_us), np.where(heard.hit_us == 0, now_us, 0))
     subject = _subjects(heard, said.lanes)
     away_s = (now_us - heard.heard_us) / 1e6
-    silent = subject & (away_s >= _patience_s(said, rule))
+    patience_s = _patience_s(said, rule)
+    patience_s = np.where(heard.seen, patience_s, np.maximum(patience_s, rule.unheard_s))
+    silent = subject & (away_s >= patience_s)
     share = heard.share.copy()
     share[: len(said.lanes)] = learned_share(said, recent, share[: len(said.lanes)], rule)
     by_lane = expected_of_lanes(said, recent, context, share[: len(said.lanes)], rule)
@@ -180,12 +183,19 @@ def _hear(memory: Memory, said: Said, *, now_us: int) -> Memory:
     lag = np.full(many, np.nan)
     telling = np.abs(off_s) == least[slot]
     lag[slot[telling]] = off_s[telling]
+    lag -= _shared_lag_s(lag)
     if len(lanes.checkpoints):
         passed = _last(~np.isnan(_newest_of(said.columns, lanes.checkpoints)), said.newest)
         heard_us[slots:] = np.maximum(heard_us[slots:], passed)
         seen[slots:] |= passed > 0
     lag_s = np.where(np.isnan(lag), memory.lag_s, lag)
     return replace(memory, seen=seen, heard_us=heard_us, received_us=received_us, lag_s=lag_s)
+
+
+def _shared_lag_s(lag_s: np.ndarray) -> float:
+    """What half of those who report are late by: something held them up on the way, which is no clock's fault."""
+    told = lag_s[~np.isnan(lag_s)]
+    return max(0.0, float(np.median(told))) if len(told) >= SHARED_MIN else 0.0
 
 
 def _newest_of(columns: Columns, rows: np.ndarray) -> np.ndarray:
