@@ -113,11 +113,16 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Greeting(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
-    """Answer to a good ticket. The epoch names the instance: a cursor of another one is of no use here."""
+    """Answer to a good ticket. The epoch names the instance: a cursor of another one is of no use here.
+
+    `purpose`: a replay or a drill is not the live picture, and screens say so; `rate`: how fast its time runs.
+    """
 
     epoch: str
     user: User
     tick_ms: int
+    purpose: Literal["live", "replay", "drill"] = "live"
+    rate: float = 1.0
 
 
 class DirectionFlow(msgspec.Struct, frozen=True):

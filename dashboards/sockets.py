@@ -194,7 +194,11 @@ class LiveView:
             login=actor.login, name=actor.name, role=str(actor.role), clearance=actor.clearance,
             unit=UnitName(id=unit[0], name=unit[1], name_en=unit[2], level=unit[3]),
         )  # fmt: skip
-        connection.send_prepared(prepared(encode(Greeting(epoch=hub.cursor.epoch, user=user, tick_ms=SOCKET_TICK_MS))))
+        greeting = Greeting(
+            epoch=hub.cursor.epoch, user=user, tick_ms=SOCKET_TICK_MS,
+            purpose=self._settings.purpose, rate=self._settings.clock_rate,
+        )  # fmt: skip
+        connection.send_prepared(prepared(encode(greeting)))
         stale = self._stale()
         if stale is not None:
             connection.send_prepared(stale)

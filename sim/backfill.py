@@ -5,7 +5,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import psycopg
-import structlog
 
 from sim import demand
 from sim.casting import grounds, watched_vehicles
@@ -26,8 +25,6 @@ from traffic.store import when
 from traffic.units import UnitTree
 
 DAYS = 8  # a week and a day: the same time of last week is always there
-
-log = structlog.get_logger(__name__)
 
 
 def backfill(settings: Settings, say: Callable[[str], None] = lambda line: None, *, days: int = DAYS) -> int:
@@ -50,7 +47,7 @@ def backfill(settings: Settings, say: Callable[[str], None] = lambda line: None,
             made = history.day(begin_us, until_us)
             rollups.write_history(connection, links=made.links, checkpoints=made.checkpoints, indices=made.indices)
         quarters = sum(until_us - begin_us for begin_us, until_us in missing) // QUARTER_US
-        log.info("simulated history is written", quarters=quarters, seconds=round(monotonic_s() - began_s, 1))
+        say(f"simulated history is written ({monotonic_s() - began_s:.0f} s)")
         return quarters
 
 

@@ -3,7 +3,7 @@ import { untrack } from 'svelte';
 import { alertsBefore, area, placeAfter, socketTicket } from './api';
 import { clock } from './clock.svelte';
 import { LiveClient, type Link, type News, type Socket } from './protocol';
-import type { Alert, Area, Bounds, Checkpoint, Figures, Flow, Me, StoppedPart } from './types';
+import type { Alert, Area, Bounds, Checkpoint, Figures, Flow, InstanceTime, Me, StoppedPart } from './types';
 
 export const UNKNOWN_AFTER_S = 90; // beyond it nothing on the screen may look like knowledge
 const ALERTS_KEPT_MAX = 2_000; // the oldest go; they can be loaded again
@@ -19,6 +19,8 @@ interface Stale {
 
 class Live {
   me = $state.raw<Me | null>(null);
+  /** Whether this is the live picture, and how fast its time runs. */
+  time = $state.raw<InstanceTime>({ purpose: 'live', rate: 1 });
   ended = $state<'no' | 'session' | 'refused'>('no');
 
   link = $state<Link>('connecting');
@@ -180,6 +182,7 @@ class Live {
         return this.linked(news.link);
       case 'user':
         this.me = news.user;
+        this.time = news.time;
         this.stale = null; // a new connection says anew what has stopped
         return;
       case 'heard':

@@ -5,7 +5,19 @@
  * holds the facts; this module holds the cursor, so that no alert is lost and none is told twice.
  */
 import type {
-  Alert, Bounds, CrewRow, Figures, Flow, GoneUnits, LinkRow, Me, RoadEvent, StoppedPart, VehicleRow,
+  Alert,
+  Bounds,
+  CrewRow,
+  Figures,
+  Flow,
+  GoneUnits,
+  InstanceTime,
+  LinkRow,
+  Me,
+  Purpose,
+  RoadEvent,
+  StoppedPart,
+  VehicleRow,
 } from './types';
 
 export const TOPICS = ['roads', 'alerts', 'figures', 'links', 'events', 'units'] as const;
@@ -22,7 +34,7 @@ const CLOSE_PROTOCOL = 4400;
 const TICKETS_REFUSED_MAX = 2; // the first refusal may be a ticket that grew old on the way
 
 export type ServerFrame =
-  | { type: 'hello'; epoch: string; user: Me; tick_ms: number }
+  | { type: 'hello'; epoch: string; user: Me; tick_ms: number; purpose?: Purpose; rate?: number }
   | { type: 'snapshot' | 'delta'; topic: 'roads'; seq: string; at: number; checkpoints: Flow[] }
   | { type: 'snapshot' | 'delta'; topic: 'alerts'; seq: string; at: number; alerts: Alert[] }
   | { type: 'snapshot' | 'delta'; topic: 'figures'; seq: string; at: number; figures: Figures }
@@ -48,7 +60,7 @@ export type Link = 'connecting' | 'live' | 'lost';
 /** What the client tells. `whole`: replaces all that was known of the topic; else only what changed. */
 export type News =
   | { kind: 'link'; link: Link; retry_ms?: number }
-  | { kind: 'user'; user: Me }
+  | { kind: 'user'; user: Me; time: InstanceTime }
   | { kind: 'heard'; at: number }
   | { kind: 'roads'; whole: boolean; checkpoints: Flow[] }
   | { kind: 'alerts'; whole: boolean; alerts: Alert[] }
@@ -262,7 +274,7 @@ export class LiveClient {
   private take(frame: ServerFrame): void {
     switch (frame.type) {
       case 'hello':
-        this.greet(frame.epoch, frame.user);
+        this.greet(frame.epoch, frame.user, { purpose: frame.purpose ?? 'live', rate: frame.rate ?? 1 });
         break;
       case 'ping':
         this.send({ type: 'pong' });
@@ -279,11 +291,11 @@ export class LiveClient {
     }
   }
 
-  private greet(epoch: string, user: Me): void {
+  private greet(epoch: string, user: Me, time: InstanceTime): void {
     if (this.epoch !== null && this.epoch !== epoch) this.forgetPlace();
     this.epoch = epoch;
     this.ticketsRefused = 0;
-    this.options.tell({ kind: 'user', user });
+    this.options.tell({ kind: 'user', user, time });
     const wanted = { topics: TOPICS, viewport: this.viewport };
     if (this.cursor === null) this.send({ type: 'subscribe', ...wanted });
     else this.send({ type: 'resume', ...wanted, since: this.cursor });

@@ -7,6 +7,15 @@ export interface Unit {
   level: number;
 }
 
+/** What an instance is for: only a live one shows what is so now. */
+export type Purpose = 'live' | 'replay' | 'drill';
+
+/** `rate`: how fast an instance's time runs. */
+export interface InstanceTime {
+  purpose: Purpose;
+  rate: number;
+}
+
 export interface Me {
   login: string;
   name: string;

@@ -50,6 +50,8 @@ export const en = {
   'header.language': '中文',
   'header.language.hint': 'Switch to Chinese',
   'header.logout': 'Log out',
+  'purpose.replay': 'Replay {rate}x - not live',
+  'purpose.drill': 'Drill {rate}x - not live',
   'header.time': 'Beijing time',
 
   'link.connecting': 'Connecting',

@@ -49,6 +49,8 @@ export const zh = {
   'header.language': 'English',
   'header.language.hint': '切换为英文',
   'header.logout': '退出',
+  'purpose.replay': '回放 {rate}× · 非实时',
+  'purpose.drill': '演练 {rate}× · 非实时',
   'header.time': '北京时间',
 
   'link.connecting': '正在连接',
