@@ -53,7 +53,7 @@ async def _run(settings: Settings, source_url: str, stretch: Stretch) -> None:
         with database.connect(source_url, None, autocommit=True) as source:
             source.execute("SET default_transaction_read_only = on")
             await feeder.feed(source, stretch, stop)
-        log.info("the replay has reached its end; the picture stands", **feeder.counts)
+        log.info("the replay has reached its end: nothing comes in any more", **feeder.counts)
         await stop.wait()
     finally:
         beating.cancel()
