@@ -15,6 +15,12 @@ TABLES = (
 )  # fmt: skip
 # By the time when the source learnt of it; what came before the replay's begin is there from the first moment.
 STANDING = (("weather_report", "received_at"), ("road_work", "received_at"))
+# What trends and "usual" rest on.
+HISTORY = tuple(
+    (f"{what}_{width}", "bucket")
+    for what in ("link", "checkpoint", "unit", "index")
+    for width in ("quarter", "hour", "day")
+)
 
 
 def copy_world(source: psycopg.Connection, shadow: psycopg.Connection, *, before: str) -> dict[str, int]:
@@ -27,7 +33,7 @@ def copy_world(source: psycopg.Connection, shadow: psycopg.Connection, *, before
     with shadow.transaction():
         for table in TABLES:
             copied[table] = _copy(source, shadow, table, sql.SQL(""))
-        for table, column in STANDING:
+        for table, column in (*STANDING, *HISTORY):
             condition = sql.SQL(" WHERE {} < {}").format(sql.Identifier(column), sql.Literal(before))
             copied[table] = _copy(source, shadow, table, condition)
         for name, value in source.execute("SELECT name, value FROM version"):
