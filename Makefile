@@ -25,7 +25,7 @@ test: $(BIN)/.dev-installed
 	@$(BIN)/traffic setup
 	@$(BIN)/python -m tests.browsers
 	@$(BIN)/python -m tests.community
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(BIN)/.dev-installed
 	@$(BIN)/ruff format --check .
