@@ -12,7 +12,8 @@ from traffic import monitor_store
 from traffic.lease import Held
 from traffic.limits import CYCLE_S, SENSOR_INTERVALS
 from traffic.monitor_commit import FORMAT, Told, read_told_indices
-from traffic.readings import EntryUnreadable, decode_entry
+from traffic.readings import Content
+from traffic.restore import replay_bus
 from traffic.road_readings import DETECTOR_REPORT
 from traffic.road_said import said_of_table
 from traffic.roadbook import SQL, RoadBook
@@ -21,7 +22,6 @@ from traffic.roads.model import Inputs, RoadNetwork, Sections, Sensors, Turn
 from traffic.stream import BusReader
 
 log = structlog.get_logger()
-REPLAY_ENTRIES = 200
 WINDOW_US = SENSOR_INTERVALS * CYCLE_S * 1_000_000
 REPORTS_MAX = 2_000_000  # that wait for a cycle or warm a state; beyond it the oldest go (the table has them)
 
@@ -153,26 +153,11 @@ def _of_snapshot(cycle: Turning, book: RoadBook, row: tuple | None, told: Told) 
 
 
 def _replay(reader: BusReader, memory: Memory, own: Held) -> bool:
-    """Take in what was committed after the snapshot; False when the bus no longer holds all of it."""
-    place, target = own.snapshot, (own.generation, own.offset)
-    if place[0] != own.generation:
-        return False
-    while place < target:
-        entries = reader.read_between(own.id, place, target, REPLAY_ENTRIES)
-        if not entries:
-            return False
-        for entry in entries:
-            if (entry.generation, entry.counter) != (place[0], place[1] + 1):
-                return False
-            place = (entry.generation, entry.counter)
-            own.read.append((entry.generation, entry.counter, entry.in_bytes))
-            try:
-                _, content = decode_entry(entry.data)
-            except EntryUnreadable:
-                continue  # it went to quarantine when it was first read
-            if isinstance(content, np.ndarray) and content.dtype == DETECTOR_REPORT:
-                memory.waiting.append(content)
-    return True
+    def take(content: Content) -> None:
+        if isinstance(content, np.ndarray) and content.dtype == DETECTOR_REPORT:
+            memory.waiting.append(content)
+
+    return replay_bus(reader, own, take)
 
 
 def _stored(connection: psycopg.Connection, *, since_us: int) -> np.ndarray:

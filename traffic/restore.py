@@ -1,6 +1,6 @@
 """Bringing the state of vehicles back: snapshot pages and what the bus holds behind them, else the tables."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import psycopg
@@ -10,7 +10,7 @@ from traffic import store
 from traffic.lease import Held
 from traffic.limits import LATENESS_S, LOGICAL_PARTITIONS, SECTION_TRAVEL_MAX_S
 from traffic.plates import vehicle_keys
-from traffic.readings import EntryKind, EntryUnreadable, PassageBatch, decode_entry, logical_partitions
+from traffic.readings import Content, EntryUnreadable, PassageBatch, decode_entry, logical_partitions
 from traffic.store import SQL, when
 from traffic.stream import BusReader
 from traffic.vehicles import absorb
@@ -48,9 +48,11 @@ def restore(
     return "tables"
 
 
-def _replay(reader: BusReader, state: VehicleState, own: Held) -> bool:
-    """Absorb what was committed after the snapshot; False when the bus no longer holds all of it."""
+def replay_bus(reader: BusReader, own: Held, take: Callable[[Content], None]) -> bool:
+    """Hand on what was committed after the snapshot, in order; False when the bus no longer holds all of it."""
     place, target = own.snapshot, (own.generation, own.offset)
+    if place[0] != own.generation:
+        return False
     while place < target:
         entries = reader.read_between(own.id, place, target, REPLAY_ENTRIES)
         if not entries:
@@ -61,12 +63,19 @@ def _replay(reader: BusReader, state: VehicleState, own: Held) -> bool:
             place = (entry.generation, entry.counter)
             own.read.append((entry.generation, entry.counter, entry.in_bytes))
             try:
-                kind, content = decode_entry(entry.data)
+                _, content = decode_entry(entry.data)
             except EntryUnreadable:
                 continue  # it went to quarantine when it was first read
-            if kind is EntryKind.PASSAGES and isinstance(content, PassageBatch):
-                absorb(state, content.rows)
+            take(content)
     return True
+
+
+def _replay(reader: BusReader, state: VehicleState, own: Held) -> bool:
+    def take(content: Content) -> None:
+        if isinstance(content, PassageBatch):
+            absorb(state, content.rows)
+
+    return replay_bus(reader, own, take)
 
 
 def _rebuild(connection: psycopg.Connection, state: VehicleState, logicals: Iterable[int], *, now_us: int) -> None:
