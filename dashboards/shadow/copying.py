@@ -15,11 +15,11 @@ TABLES = (
 )  # fmt: skip
 # By the time when the source learnt of it; what came before the replay's begin is there from the first moment.
 STANDING = (("weather_report", "received_at"), ("road_work", "received_at"))
-# What trends and "usual" rest on.
+# What trends and "usual" rest on: buckets that had ended before the begin, so that nothing of what is to come is told.
 HISTORY = tuple(
-    (f"{what}_{width}", "bucket")
+    (f"{what}_{width}", length)
     for what in ("link", "checkpoint", "unit", "index")
-    for width in ("quarter", "hour", "day")
+    for width, length in (("quarter", "15 minutes"), ("hour", "1 hour"), ("day", "1 day"))
 )
 
 
@@ -33,9 +33,12 @@ def copy_world(source: psycopg.Connection, shadow: psycopg.Connection, *, before
     with shadow.transaction():
         for table in TABLES:
             copied[table] = _copy(source, shadow, table, sql.SQL(""))
-        for table, column in (*STANDING, *HISTORY):
+        for table, column in STANDING:
             condition = sql.SQL(" WHERE {} < {}").format(sql.Identifier(column), sql.Literal(before))
             copied[table] = _copy(source, shadow, table, condition)
+        for table, length in HISTORY:
+            ended = sql.SQL(" WHERE bucket <= {}::timestamptz - {}::interval")
+            copied[table] = _copy(source, shadow, table, ended.format(sql.Literal(before), sql.Literal(length)))
         for name, value in source.execute("SELECT name, value FROM version"):
             shadow.execute("UPDATE version SET value = %s WHERE name = %s", [value, name])
     return copied

@@ -101,9 +101,8 @@ class Feeder:
             await self._hand_over(waiting, now_us, odd, stop)
             self.behind_s = max(0.0, (min(self.clock.now_us(), stretch.until_us) - now_us) / 1e6)
             if read_us >= stretch.until_us and now_us >= stretch.until_us:
-                await self._hand_over(
-                    waiting, 2**62, odd, stop
-                )  # what arrived after the end belongs to events before it
+                # What arrived after the end is of events before it.
+                await self._hand_over(waiting, 2**62, odd, stop)
                 return
             await _pause(stop, STEP_S)
 

@@ -123,6 +123,29 @@ def test_the_shadow_takes_the_standing_tables_but_no_sessions_and_no_records(sou
     assert epochs[0] != epochs[1]
 
 
+def test_a_shadow_knows_the_history_before_its_begin_and_nothing_of_what_is_to_come(source, settings, owner, world):
+    url = str(settings.database_url).replace("/test_", "/shadow_", 1)
+    wish = _wish(str(settings.database_url), world)
+    for table, width in (("unit_quarter", 15), ("unit_hour", 60)):
+        for minutes in (3 * width, width // 2):  # one that had ended by the begin, one that goes on beyond it
+            values = (wish.begin - timedelta(minutes=minutes), 1)
+            columns = owner.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attnotnull"
+                " AND NOT atthasdef AND attname <> 'bucket' ORDER BY attnum",
+                [table],
+            ).fetchall()
+            names = ", ".join(name for (name,) in columns)
+            owner.execute(
+                f"INSERT INTO {table} (bucket, {names}) VALUES (%s{', %s' * len(columns)})",
+                [values[0], *[1] * len(columns)],
+            )
+    replay.prepare(settings.model_copy(update={"database_url": url}), wish, lambda _line: None)
+    with psycopg.connect(url) as shadow:
+        for table in ("unit_quarter", "unit_hour"):
+            assert shadow.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,), table
+    owner.execute(f"DROP DATABASE {url.partition('?')[0].rpartition('/')[2]} WITH (FORCE)")
+
+
 def test_a_second_replay_begins_with_nothing_of_the_first(source, shadow, settings, world):
     wish = _wish(str(settings.database_url), world)
     _feed(shadow, wish)

@@ -1,5 +1,6 @@
 -- The roads: objects by stake, detector reports, positions, weather, road works, the 30 s picture and what is wrong.
--- Nothing here but positions of vehicles is personal data; row-level security stands on every table that screens read.
+-- Nothing here but positions of vehicles is personal data. Row-level security stands on what cycles and positions write
+-- (states, events, health, indices, latest positions); standing objects, weather and works are public facts of the road.
 
 -- ---------------------------------------------------------------- the bus: a partition of its own for the roads
 ALTER TABLE partition ADD COLUMN kind text NOT NULL DEFAULT 'vehicles' CHECK (kind IN ('vehicles', 'roads'));
