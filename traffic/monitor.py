@@ -5,10 +5,6 @@ from what is committed. What moves the cycle on is a tick on the bus, so that wh
 by their order there: a cycle that is done again after a crash says the same.
 """
 
-import gc
-import signal
-from types import FrameType
-
 import psycopg
 import structlog
 
@@ -376,11 +372,5 @@ def _rule_failed(detail: str, *, now_us: int) -> Reject:
 def run(settings: Settings) -> None:
     """Process `monitor`: until SIGTERM or SIGINT."""
     monitor = Monitor(settings)
-    gc.freeze()  # what was imported stays: the collector need not walk over it again and again
-
-    def on_signal(_signal: int, _frame: FrameType | None) -> None:
-        monitor.stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    monitor.heed_signals()
     monitor.run()

@@ -3,12 +3,15 @@
 An owner (the stream worker, the monitor) says what a batch is; how sure it is written is said here, once.
 """
 
+import gc
 import os
+import signal
 import socket
 import threading
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
+from types import FrameType
 from uuid import uuid4
 
 import psycopg
@@ -59,6 +62,16 @@ class PartitionKeeper(ABC):
         self.figures: Counter[str] = Counter()
         self.due: dict[str, float] = {}
         self.stop = threading.Event()
+
+    def heed_signals(self) -> None:
+        """For a process that does nothing else: SIGTERM and SIGINT stop it."""
+        gc.freeze()  # what was imported stays: the collector need not walk over it again and again
+
+        def on_signal(_signal: int, _frame: FrameType | None) -> None:
+            self.stop.set()
+
+        signal.signal(signal.SIGTERM, on_signal)
+        signal.signal(signal.SIGINT, on_signal)
 
     # ------------------------------------------------------------ what the owner says
 

@@ -4,12 +4,9 @@ batch in -> known records dropped -> rules -> one transaction -> state stands ->
 commit the state is rebuilt from snapshot and replay: it never goes on with state that has run ahead.
 """
 
-import gc
-import signal
 import threading
 import traceback
 from collections import deque
-from types import FrameType
 
 import numpy as np
 import psycopg
@@ -344,13 +341,7 @@ class Worker(PartitionKeeper):
 def run(settings: Settings) -> None:
     """Process `worker`: until SIGTERM or SIGINT."""
     worker = Worker(settings)
-    gc.freeze()  # what was imported stays: the collector need not walk over it again and again
-
-    def on_signal(_signal: int, _frame: FrameType | None) -> None:
-        worker.stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    worker.heed_signals()
     beside = threading.Thread(target=_upkeep, args=(settings, worker.stop), name="upkeep")
     beside.start()
     worker.run()
