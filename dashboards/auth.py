@@ -1,5 +1,6 @@
 """Who asks: session cookies, and what a request's handlers work with."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request, Response
@@ -67,21 +68,28 @@ async def current_actor(request: Request) -> Actor:
     raise NotLoggedIn("log in first")
 
 
-async def quarantine_actor(actor: Annotated[Actor, Depends(current_actor)]) -> Actor:
-    """A person who may tend refused records; raises Forbidden."""
-    require(actor, Action.TEND_QUARANTINE)
-    return actor
+def _allowed(action: Action) -> Callable[[Actor], Awaitable[Actor]]:
+    """Lets through who may do it; raises Forbidden."""
 
+    async def allowed(actor: Annotated[Actor, Depends(current_actor)]) -> Actor:
+        require(actor, action)
+        return actor
 
-async def findings_actor(actor: Annotated[Actor, Depends(current_actor)]) -> Actor:
-    """A person who may read findings; raises Forbidden."""
-    require(actor, Action.READ_FINDINGS)
-    return actor
+    return allowed
 
 
 CurrentActor = Annotated[Actor, Depends(current_actor)]
-QuarantineActor = Annotated[Actor, Depends(quarantine_actor)]
-FindingsActor = Annotated[Actor, Depends(findings_actor)]
+QuarantineActor = Annotated[Actor, Depends(_allowed(Action.TEND_QUARANTINE))]
+FindingsActor = Annotated[Actor, Depends(_allowed(Action.READ_FINDINGS))]
+DevicesActor = Annotated[Actor, Depends(_allowed(Action.READ_DEVICES))]
+VerifyActor = Annotated[Actor, Depends(_allowed(Action.VERIFY_ALERT))]
+ShelveActor = Annotated[Actor, Depends(_allowed(Action.SHELVE_ALERT))]
+RulesReader = Annotated[Actor, Depends(_allowed(Action.READ_RULES))]
+RulesEditor = Annotated[Actor, Depends(_allowed(Action.EDIT_RULES))]
+RegistryReader = Annotated[Actor, Depends(_allowed(Action.READ_REGISTRY))]
+RegistryImporter = Annotated[Actor, Depends(_allowed(Action.IMPORT_REGISTRY))]
+LookUpActor = Annotated[Actor, Depends(_allowed(Action.LOOK_UP))]
+TerminalSpeaker = Annotated[Actor, Depends(_allowed(Action.SPEAK_TO_TERMINAL))]
 SameSite = Depends(same_site)
 
 

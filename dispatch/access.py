@@ -24,6 +24,16 @@ class Action(StrEnum):
     WATCH_LIVE = "watch_live"  # map, flow, alerts, figures
     READ_FINDINGS = "read_findings"
     TEND_QUARANTINE = "tend_quarantine"  # read, correct and dismiss refused records
+    READ_DEVICES = "read_devices"  # senders with their health
+    VERIFY_ALERT = "verify_alert"  # compare picture and plate
+    SHELVE_ALERT = "shelve_alert"
+    READ_RULES = "read_rules"
+    EDIT_RULES = "edit_rules"  # of the own unit and below; with their dry run
+    READ_REGISTRY = "read_registry"
+    IMPORT_REGISTRY = "import_registry"
+    LOOK_UP = "look_up"  # a plate's track, a checkpoint's passages, with a purpose
+    LOOK_UP_BEYOND = "look_up_beyond"  # the same beyond the own subtree
+    SPEAK_TO_TERMINAL = "speak_to_terminal"  # texts to vehicles, words to platforms
 
 
 _EVERYONE = frozenset(Role)
@@ -31,6 +41,16 @@ _ALLOWED: dict[Action, frozenset[Role]] = {
     Action.WATCH_LIVE: _EVERYONE,
     Action.READ_FINDINGS: _EVERYONE,
     Action.TEND_QUARANTINE: frozenset((Role.ADMINISTRATOR, Role.COMMANDER, Role.DISPATCHER)),
+    Action.READ_DEVICES: frozenset((Role.ADMINISTRATOR, Role.COMMANDER, Role.DISPATCHER, Role.ANALYST)),
+    Action.VERIFY_ALERT: frozenset((Role.COMMANDER, Role.DISPATCHER, Role.ANALYST)),
+    Action.SHELVE_ALERT: frozenset((Role.COMMANDER, Role.DISPATCHER)),
+    Action.READ_RULES: _EVERYONE,
+    Action.EDIT_RULES: frozenset((Role.COMMANDER, Role.ANALYST)),
+    Action.READ_REGISTRY: frozenset((Role.COMMANDER, Role.DISPATCHER, Role.ANALYST, Role.AUDITOR)),
+    Action.IMPORT_REGISTRY: frozenset((Role.ADMINISTRATOR, Role.COMMANDER)),
+    Action.LOOK_UP: frozenset((Role.COMMANDER, Role.DISPATCHER, Role.ANALYST)),
+    Action.LOOK_UP_BEYOND: frozenset((Role.COMMANDER, Role.ANALYST)),
+    Action.SPEAK_TO_TERMINAL: frozenset((Role.COMMANDER, Role.DISPATCHER)),
 }
 
 

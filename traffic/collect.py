@@ -8,6 +8,7 @@ import numpy as np
 from traffic.errors import Reason
 from traffic.limits import BATCH_RECORDS_MAX
 from traffic.readings import (
+    AlertDeed,
     Content,
     DeviceEvent,
     EntryKind,
@@ -17,7 +18,7 @@ from traffic.readings import (
     Tick,
     decode_entry,
 )
-from traffic.road_readings import DETECTOR_REPORT, POSITION, RoadsideItem
+from traffic.road_readings import ALARM, DETECTOR_REPORT, POSITION, RoadsideItem
 
 Place = tuple[int, int]  # (generation, counter)
 
@@ -70,10 +71,12 @@ class Work:
     batch: PassageBatch = field(default_factory=lambda: PassageBatch.concat([]))
     of_rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # partition of each row
     positions: np.ndarray = field(default_factory=lambda: np.empty(0, POSITION))
+    alarms: np.ndarray = field(default_factory=lambda: np.empty(0, ALARM))
     detectors: np.ndarray = field(default_factory=lambda: np.empty(0, DETECTOR_REPORT))
     roadside: list[RoadsideItem] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     devices: list[DeviceEvent] = field(default_factory=list)
+    deeds: list[tuple[int, AlertDeed]] = field(default_factory=list)  # (partition, what a person did to an alert)
     ticks: dict[int, int] = field(default_factory=dict)  # partition -> newest tick, microseconds
     gaps: list[Gap] = field(default_factory=list)
     read: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)  # (generation, counter, in_bytes)
@@ -89,7 +92,11 @@ def collect(
     work = Work()
     batches: list[PassageBatch] = []
     partitions: list[int] = []
-    columns: dict[EntryKind, list[np.ndarray]] = {EntryKind.POSITIONS: [], EntryKind.DETECTORS: []}
+    columns: dict[EntryKind, list[np.ndarray]] = {
+        EntryKind.POSITIONS: [],
+        EntryKind.DETECTORS: [],
+        EntryKind.ALARMS: [],
+    }
     share = max(1, records_max // max(1, len(found)))
     for partition, entries in sorted(found.items()):
         taken = 0
@@ -128,6 +135,7 @@ def collect(
     work.of_rows = np.repeat(np.array(partitions, np.int64), [len(b) for b in batches])
     work.positions = _together(columns[EntryKind.POSITIONS], work.positions)
     work.detectors = _together(columns[EntryKind.DETECTORS], work.detectors)
+    work.alarms = _together(columns[EntryKind.ALARMS], work.alarms)
     return work
 
 
@@ -142,7 +150,9 @@ def _together(parts: list[np.ndarray], none: np.ndarray) -> np.ndarray:
     return np.concatenate(parts) if parts else none
 
 
-def _sort_in(work: Work, partition: int, items: Iterable[Tick | DeviceEvent | Reject | RoadsideItem]) -> None:
+def _sort_in(
+    work: Work, partition: int, items: Iterable[Tick | DeviceEvent | Reject | RoadsideItem | AlertDeed]
+) -> None:
     for item in items:
         if isinstance(item, Tick):
             work.ticks[partition] = max(item.at, work.ticks.get(partition, 0))
@@ -150,6 +160,8 @@ def _sort_in(work: Work, partition: int, items: Iterable[Tick | DeviceEvent | Re
             work.devices.append(item)
         elif isinstance(item, Reject):
             work.rejects.append(item)
+        elif isinstance(item, AlertDeed):
+            work.deeds.append((partition, item))
         else:
             work.roadside.append(item)
 

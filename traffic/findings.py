@@ -13,7 +13,14 @@ from uuid import UUID
 from traffic.audience import Audience
 from traffic.limits import OBSERVATIONS_IN_FINDING_MAX
 
-WATCH_HIT, SECTION_SPEED = "watch_hit", "section_speed"
+WATCH_HIT, SECTION_SPEED, CLONED_PLATE = "watch_hit", "section_speed", "cloned_plate"
+DRIVING_TIME, NIGHT_RUNNING, BAN, ROUTE_DEVIATION = "driving_time", "night_running", "ban", "route_deviation"
+OVERSPEED, OVERDUE_ARRIVAL, LONG_STOP, GEOFENCE = "overspeed", "overdue_arrival", "long_stop", "geofence"
+REGISTRY_STATE, DEVICE_ALARM, POSITION_MISMATCH = "registry_state", "device_alarm", "position_mismatch"
+KINDS = (
+    WATCH_HIT, SECTION_SPEED, CLONED_PLATE, DRIVING_TIME, NIGHT_RUNNING, BAN, ROUTE_DEVIATION, OVERSPEED,
+    OVERDUE_ARRIVAL, LONG_STOP, GEOFENCE, REGISTRY_STATE, DEVICE_ALARM, POSITION_MISMATCH,
+)  # fmt: skip
 
 
 # What a revision did to its finding: raised it, saw it again, moved or refuted it by late data.
@@ -33,14 +40,21 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A passage as evidence, copied because passages are not kept for ever. `at`: microseconds UTC."""
+    """A record as evidence, copied because records are not kept for ever. `at`: microseconds UTC.
+
+    `checkpoint` 0: not a passage. `lon`, `lat` (WGS-84) and `stake` ("G1 K1023+500") say where a position or alarm was.
+    """
 
     at: int
     checkpoint: int
     direction: int
     lane: int
     speed_kmh: float | None
-    record: str  # identity of the passage, see record_id
+    record: str  # identity of the record, see record_id
+    source: Literal["passage", "position", "alarm", "silence"] = "passage"
+    lon: float | None = None
+    lat: float | None = None
+    stake: str | None = None
 
     @property
     def order(self) -> tuple[int, str]:
@@ -64,6 +78,9 @@ class Candidate:
     audience: Audience
     active: bool = True
     cause: dict[str, Any] | None = None
+    grows: bool = (
+        False  # further observations are added to the finding; else what is said now takes the place of before
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +124,7 @@ def finding_id(kind: str, plate_key: int, class_group: int, anchor: str) -> UUID
 
 def fold(existing: Finding | None, candidate: Candidate, *, now_us: int) -> Finding | None:
     """The finding after this candidate, one revision on; None when the candidate changes nothing."""
-    if candidate.kind == WATCH_HIT:
+    if candidate.grows or candidate.kind == WATCH_HIT:
         return _fold_sightings(existing, candidate, now_us)
     return _fold_judgement(existing, candidate, now_us)
 
@@ -227,7 +244,7 @@ def _spoken_by(existing: Finding, candidate: Candidate) -> Finding:
 
 
 def _versions(detail: dict[str, Any], rule_version: int) -> tuple[int, int]:
-    return detail["entry"]["version"], rule_version
+    return detail.get("entry", {}).get("version", 0), rule_version
 
 
 def _versions_of(finding: Finding) -> tuple[int, int]:

@@ -6,13 +6,14 @@ A batch is a numpy structured array of `PASSAGE` plus a sparse dict of extras; n
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import blake2b
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from traffic.errors import TrafficError
 from traffic.plates import vehicle_keys
-from traffic.road_readings import DETECTOR_REPORT, POSITION, RoadsideItem
+from traffic.road_readings import ALARM, DETECTOR_REPORT, POSITION, RoadsideItem
 
 # Times are microseconds since 1970-01-01 UTC. Order and widths are those of table `passage`.
 PASSAGE = np.dtype(
@@ -50,6 +51,10 @@ class Door(IntEnum):
     NATIVE_WORKS = 6
     NATIVE_CAMERAS = 7
     FILE = 8  # of any kind of record
+    JT808 = 9  # terminals of vehicles, by TCP
+    JT809 = 10  # the transport authority's platform, by TCP
+    MINISTRY = 11  # SOAP writeVehicleInfo
+    SUBSCRIPTION = 12  # GA/T 1400 notifications of another platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +144,8 @@ class EntryKind(IntEnum):
     DETECTORS = 5  # rows of DETECTOR_REPORT, on the partition of the roads
     POSITIONS = 6  # rows of POSITION, on the partition of their subject
     ROADSIDE = 7  # weather, works, cameras, on the partition of the roads
+    ALARMS = 8  # rows of ALARM, on the partition of their vehicle
+    DEEDS = 9  # what people did to a finding, on the partition of its vehicle
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -170,6 +177,20 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     at: int
 
 
+class AlertDeed(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a person did to an alert: the worker writes it, so that findings have one writer. `at`, `until`: us."""
+
+    id: str  # uuid of the deed: done once, however often it comes
+    finding: str
+    action: Literal["verify", "shelve", "unshelve"]
+    verdict: Literal["", "valid", "false"]
+    reason: str
+    by: str  # login
+    unit: int
+    at: int
+    until: int = 0
+
+
 class EntryUnreadable(TrafficError):
     """A bus entry is of an unknown format or damaged."""
 
@@ -184,32 +205,37 @@ def encode_passages(batch: PassageBatch) -> bytes:
     return b"".join((head, batch.rows.view(np.uint8).data, tail))
 
 
-def encode_small(kind: EntryKind, items: "list[Reject] | list[DeviceEvent] | list[Tick] | list[RoadsideItem]") -> bytes:
+def encode_small(
+    kind: EntryKind, items: "list[Reject] | list[DeviceEvent] | list[Tick] | list[RoadsideItem] | list[AlertDeed]"
+) -> bytes:
     """Pack the rare kinds."""
     return bytes((FORMAT, kind, 0, 0)) + msgspec.msgpack.encode(items)
 
 
 def encode_rows(kind: EntryKind, rows: np.ndarray) -> bytes:
-    """Pack rows of DETECTOR_REPORT or POSITION: format, kind, 2 bytes zero, count (u4), rows as they lie in memory."""
+    """Pack rows of DETECTOR_REPORT, POSITION or ALARM: format, kind, 2 bytes zero, count (u4), rows as in memory."""
     head = bytes((FORMAT, kind, 0, 0)) + len(rows).to_bytes(4, "little")
     return head + np.ascontiguousarray(rows).tobytes()
 
 
-_ROWS = {EntryKind.DETECTORS: DETECTOR_REPORT, EntryKind.POSITIONS: POSITION}
+_ROWS = {EntryKind.DETECTORS: DETECTOR_REPORT, EntryKind.POSITIONS: POSITION, EntryKind.ALARMS: ALARM}
 _SMALL = {
     EntryKind.TICK: list[Tick],
     EntryKind.REJECTS: list[Reject],
     EntryKind.DEVICE: list[DeviceEvent],
     EntryKind.ROADSIDE: list[RoadsideItem],
+    EntryKind.DEEDS: list[AlertDeed],
 }
 _TAIL = msgspec.msgpack.Decoder(tuple[dict[int, tuple[str | None, list[str]]], dict[int, str]])
 
 
-Content = PassageBatch | np.ndarray | list[Tick] | list[Reject] | list[DeviceEvent] | list[RoadsideItem]
+Content = (
+    PassageBatch | np.ndarray | list[Tick] | list[Reject] | list[DeviceEvent] | list[RoadsideItem] | list[AlertDeed]
+)
 
 
 def decode_entry(data: bytes) -> tuple[EntryKind, Content]:
-    """Unpack an entry (an array: rows of DETECTOR_REPORT or POSITION); raises EntryUnreadable with what is wrong."""
+    """Unpack an entry (an array: rows of DETECTOR_REPORT, POSITION, ALARM); raises EntryUnreadable saying why."""
     if len(data) < 4 or data[0] != FORMAT:
         raise EntryUnreadable(f"bus entry of format {data[0] if data else 'none'}, this worker reads {FORMAT}")
     try:

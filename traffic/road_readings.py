@@ -45,6 +45,25 @@ POSITION = np.dtype(
     ]
 )
 
+# Order and names are those of table `device_alarm`: a terminal says that something is wrong with its vehicle.
+ALARM = np.dtype(
+    [
+        ("observed_at", "<i8"),
+        ("received_at", "<i8"),
+        ("plate_key", "<i8"),
+        ("bits", "<i8"),  # JT/T 808 alarm bits (0 SOS, 1 overspeed, 2 fatigue, ...)
+        ("number", "<i8"),  # of a platform's supervised alarm; 0: none
+        ("lon", "<f8"),
+        ("lat", "<f8"),
+        ("speed_kmh", "<f4"),  # NaN: not told
+        ("device", "<i4"),
+        ("class_group", "<i2"),
+        ("door", "<i2"),
+        ("source", "<i2"),  # 1: the terminal itself, 2: a platform
+        ("spare", "<i2"),
+    ]
+)
+
 
 class Subject(IntEnum):
     """What a position is of."""

@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     port: int = Field(default=8600, ge=1, le=65535)  # HTTP API and web client
     socket_port: int = Field(default=8601, ge=1, le=65535)  # live view
     door_port: int = Field(default=8602, ge=1, le=65535)  # GA/T 1400 and native passages
+    terminal_port: int = Field(default=8603, ge=1, le=65535)  # JT/T 808: terminals of vehicles
+    platform_port: int = Field(default=8604, ge=1, le=65535)  # JT/T 809: the transport authority's platform
+    registry_url: str | None = None  # the national platform's query interface; none: the registry is as imported
+    registry_key: str | None = None
+    picture_hosts: list[str] = []  # hosts whose pictures are copied into findings ("host" or "host:port")
     viid_server_id: str = Field(default="22000000005030000001", pattern=r"^\d{20}$")  # how GA/T 1400 devices know us
     public_origins: list[str] = []  # further origins that may open the live view (behind a proxy)
     metrics_key: str | None = Field(

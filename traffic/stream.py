@@ -162,6 +162,8 @@ class BusWriter:
             return await self.append_positions(batch)
         if kind is EntryKind.DETECTORS:
             return await self.append_detectors(batch)
+        if kind is EntryKind.ALARMS:
+            return await self.append_alarms(batch)
         return await self.append_roadside(batch)
 
     async def append_passages(self, batch: PassageBatch) -> np.ndarray:
@@ -177,6 +179,12 @@ class BusWriter:
         """As `append_passages`, of POSITION rows: a vehicle's are on the partition of its passages."""
         of_rows = logical_partitions(position_routing(rows)) % self._partitions
         packed = _packed_rows(EntryKind.POSITIONS, rows, of_rows, self._partitions)
+        return await self._append_packed(len(rows), packed)
+
+    async def append_alarms(self, rows: np.ndarray) -> np.ndarray:
+        """As `append_passages`, of ALARM rows: a vehicle's are on the partition of its passages."""
+        of_rows = logical_partitions((rows["plate_key"] << 3) | rows["class_group"]) % self._partitions
+        packed = _packed_rows(EntryKind.ALARMS, rows, of_rows, self._partitions)
         return await self._append_packed(len(rows), packed)
 
     async def append_detectors(self, rows: np.ndarray) -> np.ndarray:
