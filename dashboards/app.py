@@ -22,6 +22,7 @@ from dashboards.api import (
     events,
     findings,
     links,
+    lookups,
     places,
     quarantine,
     sensors,
@@ -61,7 +62,7 @@ def build_app(deps: Deps) -> FastAPI:
     app.state.gazetteer = places.Gazetteer()
     errors.install(app)
     roads = (links, events, sensors, trends, places, conditions)
-    for module in (session, area, units, *roads, findings, quarantine, service):
+    for module in (session, area, units, *roads, findings, lookups, quarantine, service):
         app.include_router(module.router)
     app.add_route("/{path:path}", shell.web_client, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)

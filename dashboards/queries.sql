@@ -350,3 +350,20 @@ SELECT id, device_id, state, door FROM quarantine WHERE id = %(id)s FOR UPDATE;
 
 -- name: quarantine_close
 UPDATE quarantine SET state = %(state)s, closed_at = %(at)s, closed_by = %(by)s WHERE id = %(id)s AND state = 'open';
+
+-- ---------------------------------------------------------------- look-ups: the functions write the audit
+-- name: look_up_plate
+SELECT (extract(epoch FROM observed_at) * 1000000)::bigint AS at, source_hash, checkpoint, direction, lane,
+       round(speed_kmh::numeric, 1)::float8 AS speed_kmh, plate_class, vehicle_class, body_color, images
+FROM plate_track(%(person)s, %(purpose)s, %(plate_key)s, %(classes)s::smallint[], %(since)s, %(until)s, %(before_hash)s,
+                 %(limit)s, %(beyond)s, %(now)s);
+
+-- name: look_up_checkpoint
+SELECT (extract(epoch FROM observed_at) * 1000000)::bigint AS at, source_hash, plate_key, direction, lane,
+       round(speed_kmh::numeric, 1)::float8 AS speed_kmh, plate_class, vehicle_class, body_color, images
+FROM checkpoint_passages(%(person)s, %(purpose)s, %(checkpoint)s, %(since)s, %(until)s, %(before_hash)s, %(limit)s,
+                         %(beyond)s, %(now)s);
+
+-- name: finding_as_purpose
+-- A finding that the viewer sees, with whom it is about and where it was seen.
+SELECT plate_key, grounds FROM finding WHERE id = %(id)s;

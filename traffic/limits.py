@@ -38,6 +38,10 @@ RING_OBSERVATIONS = 16  # kept for each vehicle; older ones fall out
 SECTION_TRAVEL_MAX_S = 2 * 3600  # an entry older than this is no pair with an exit
 WATCH_LOOKBACK_S = 30 * 60  # a newly active watch entry is matched against this much past
 
+# Look-ups of personal data
+LOOK_UP_DAYS_MAX = 31  # of one look-up; a longer one is asked for in pieces
+PURPOSE_CHARS = (4, 200)  # of a stated purpose, both inclusive
+
 # Feed and views
 FEED_KEEP_S = 3600  # a client that resumes from before gets a snapshot
 OBSERVATIONS_IN_FINDING_MAX = 20  # newest kept in a finding's grounds, the first always; all are counted

@@ -64,6 +64,11 @@ def class_group(plate_class: int) -> int:
     return int(_GROUP_OF_CLASS[plate_class]) if 0 <= plate_class < 100 else CLASS_OTHER
 
 
+def classes_of_group(group: int) -> list[int]:
+    """The GA 24.7 classes of a group."""
+    return np.flatnonzero(_GROUP_OF_CLASS == group).tolist()
+
+
 def vehicle_keys(plate_keys: np.ndarray, plate_classes: np.ndarray) -> np.ndarray:
     """Identity of vehicles as int64: plate and class group (shape of both inputs)."""
     groups = _GROUP_OF_CLASS[np.clip(plate_classes, 0, 99)]
