@@ -12,7 +12,7 @@ from traffic.errors import ServiceError, SettingsError
 from traffic.settings import Settings
 
 FREE_BYTES_MIN = 256 * 1024 * 1024
-PORTS = ("port", "socket_port", "door_port")
+PORTS = ("port", "socket_port", "door_port", "terminal_port", "platform_port")
 
 
 def require_space(folder: Path) -> None:
@@ -29,7 +29,8 @@ def require_ports(settings: Settings) -> None:
     """Raises ServiceError or SettingsError, naming address and setting, when one cannot be listened on."""
     numbers = [getattr(settings, name) for name in PORTS]
     if len(set(numbers)) < len(numbers):
-        raise SettingsError("TRAFFIC_PORT, TRAFFIC_SOCKET_PORT and TRAFFIC_DOOR_PORT must be three different ports")
+        names = [f"TRAFFIC_{name.upper()}" for name in PORTS]
+        raise SettingsError(f"{', '.join(names[:-1])} and {names[-1]} must be different ports")
     for name, number in zip(PORTS, numbers, strict=True):
         _require_port(settings.host, number, f"TRAFFIC_{name.upper()}")
 

@@ -138,6 +138,8 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         port=free_port(),
         socket_port=free_port(),
         door_port=free_port(),
+        terminal_port=free_port(),
+        platform_port=free_port(),
     )
 
 

@@ -39,8 +39,10 @@ class Reason(StrEnum):
     UNKNOWN_DETECTOR = "unknown_detector"
     UNKNOWN_CREW = "unknown_crew"
     UNKNOWN_ROAD = "unknown_road"
+    UNKNOWN_TERMINAL = "unknown_terminal"  # a terminal that nobody entered, or whose vehicle is another
     UNKNOWN_PLACE = "unknown_place"  # a stake that the road does not have, or a point too far from every road
     NOT_THIS_DEVICE = "not_this_device"  # the device may not report for this checkpoint, detector, crew or stretch
+    NO_FIX = "no_fix"  # the receiver says that it does not know where it is
     TIME_UNREADABLE = "time_unreadable"
     TIME_WITHOUT_ZONE = "time_without_zone"  # native input must carry its offset
     TIME_IN_FUTURE = "time_in_future"  # later than received + 2 min

@@ -18,6 +18,7 @@ import httpx
 import psycopg
 import redis
 
+from dashboards.checks import PORTS
 from traffic import database, province
 from traffic.clock import Clock, monotonic_s
 from traffic.embedded import Embedded
@@ -218,7 +219,7 @@ def scratch(*, chunk_s: float | None = None, **settings: object) -> Iterator[Scr
                 data_dir=folder / "data", redis_url=embedded.redis_url,
                 database_url=embedded.database_url.replace("/traffic?", f"/{RUN}?", 1), partitions=PARTITIONS,
                 secret_key=SECRET_KEY, demo=False, log_level="warning",
-                port=free_port(), socket_port=free_port(), door_port=free_port(), **settings,
+                **{name: free_port() for name in PORTS}, **settings,
             )  # fmt: skip
             instance = Scratch(folder=folder, embedded=embedded, settings=bound)
             try:

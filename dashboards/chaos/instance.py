@@ -108,7 +108,7 @@ class Instance:
         self.wait_ready()
 
     def _process(self, kind: str, number: int) -> Process:
-        ports = dict(zip(("port", "socket_port", "door_port"), free_ports(3), strict=True))
+        ports = dict(zip(checks.PORTS, free_ports(len(checks.PORTS)), strict=True))
         serving = {"doors": ports["door_port"], "api": ports["port"]}.get(kind)
         address = f"http://127.0.0.1:{serving}" if serving else ""
         logs = self.settings.data_dir / "logs"

@@ -77,6 +77,8 @@ def shadow_settings(base: Settings, data_dir: Path) -> Settings:
             "port": base.port + PORTS_AFTER,
             "socket_port": base.socket_port + PORTS_AFTER,
             "door_port": base.door_port + PORTS_AFTER,
+            "terminal_port": base.terminal_port + PORTS_AFTER,
+            "platform_port": base.platform_port + PORTS_AFTER,
         }
     )
 

@@ -513,6 +513,8 @@ async def test_sigterm_finishes_what_is_in_flight_and_ends_with_zero(settings, w
         "TRAFFIC_REDIS_URL": str(settings.redis_url),
         "TRAFFIC_SECRET_KEY": str(settings.secret_key),
         "TRAFFIC_DOOR_PORT": str(settings.door_port),
+        "TRAFFIC_TERMINAL_PORT": str(settings.terminal_port),
+        "TRAFFIC_PLATFORM_PORT": str(settings.platform_port),
         "TRAFFIC_DATA_DIR": str(settings.data_dir),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, env=environment)

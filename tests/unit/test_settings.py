@@ -89,8 +89,8 @@ def test_an_emptied_key_file_is_refused_and_not_replaced(tmp_path: Path) -> None
         checks.secret_key(load_settings(data_dir=tmp_path))
 
 
-def test_three_ports_must_differ() -> None:
-    with pytest.raises(SettingsError, match="three different ports"):
+def test_ports_must_differ() -> None:
+    with pytest.raises(SettingsError, match="must be different ports"):
         checks.require_ports(load_settings(port=9000, door_port=9000))
 
 

@@ -1,6 +1,6 @@
 -- Key vehicles: the registry, rules as data, what terminals say, alerts in people's hands, look-ups, subscriptions.
 
-INSERT INTO version (name) VALUES ('registry'), ('permit'), ('subscription'), ('calendar'), ('usual_times');
+INSERT INTO version (name) VALUES ('registry'), ('permit'), ('subscription'), ('calendar'), ('usual_times'), ('terminal');
 
 -- ---------------------------------------------------------------- the registry (a copy with its date)
 CREATE TABLE company (
@@ -160,6 +160,26 @@ CREATE TABLE terminal (                                        -- JT/T 808: the 
     enabled      boolean NOT NULL DEFAULT true,
     registered_at timestamptz
 );
+CREATE INDEX terminal_vehicle ON terminal (plate_key);
+CREATE FUNCTION terminal_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE version SET value = value + 1 WHERE name = 'terminal';
+    RETURN NULL;
+END $$;
+-- A registration is no such change: the door that made it knows, and the others ask before they refuse.
+CREATE TRIGGER terminal_changed AFTER INSERT OR DELETE OR UPDATE OF phone, plate_key, class_group, plate, plate_color, unit_id,
+    enabled ON terminal FOR EACH STATEMENT EXECUTE FUNCTION terminal_changed();
+CREATE TABLE terminal_status (                                 -- what doors last heard of it; written by them, many at once
+    terminal_id int PRIMARY KEY REFERENCES terminal ON DELETE CASCADE,
+    door        text NOT NULL,                                 -- the process that holds its connection; '': none
+    peer        text NOT NULL,
+    protocol    smallint NOT NULL,                             -- 2013 or 2019
+    since       timestamptz NOT NULL,                          -- connected or left
+    seen_at     timestamptz NOT NULL,
+    mileage_km  real,
+    fuel_l      real
+);
+CREATE INDEX terminal_status_door ON terminal_status (door);
 CREATE TABLE terminal_message (                                -- down to a terminal (0x8300) or a platform (809 9xxx)
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     terminal_id int REFERENCES terminal,
@@ -272,9 +292,11 @@ CREATE POLICY reader ON dry_run FOR ALL TO traffic_api USING (viewer_unit() = un
 CREATE POLICY writer ON dry_run FOR ALL TO traffic_writer USING (true) WITH CHECK (true);
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON company, permit, driver, registry_query, holiday, fence, dry_run, usual_time, terminal,
-    terminal_message, device_alarm, subscription, subscription_outbox, finding_picture, checkpoint_verdict TO traffic_writer;
-GRANT SELECT ON company, permit, driver, registry_query, holiday, fence, usual_time, terminal, terminal_message, subscription,
+    terminal_status, terminal_message, device_alarm, subscription, subscription_outbox, finding_picture, checkpoint_verdict TO traffic_writer;
+GRANT SELECT ON company, permit, driver, registry_query, holiday, fence, usual_time, terminal_status, terminal_message, subscription,
     finding_picture, checkpoint_verdict, key_vehicle TO traffic_api, traffic_hub;
+GRANT SELECT (id, phone, plate_key, class_group, plate, plate_color, maker, model, number, unit_id, enabled, registered_at)
+    ON terminal TO traffic_api, traffic_hub;
 GRANT SELECT, INSERT, UPDATE ON dry_run TO traffic_api;
 GRANT INSERT ON terminal_message, rule TO traffic_api;
 GRANT INSERT, UPDATE ON company, permit, driver, key_vehicle, registry_query, fence, holiday, version TO traffic_api;

@@ -254,6 +254,8 @@ export const en = {
   'reason.unknown_detector': 'Detector not registered',
   'reason.unknown_crew': 'Crew not registered',
   'reason.unknown_road': 'Road not registered',
+  'reason.unknown_terminal': 'Terminal not registered',
+  'reason.no_fix': 'No satellite fix',
   'reason.unknown_place': 'No such place on the roads',
   'reason.not_this_device': 'Device may not report for this place or object',
   'reason.time_unreadable': 'Time cannot be read',

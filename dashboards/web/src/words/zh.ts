@@ -250,6 +250,8 @@ export const zh = {
   'reason.unknown_detector': '检测器未登记',
   'reason.unknown_crew': '警组未登记',
   'reason.unknown_road': '道路未登记',
+  'reason.unknown_terminal': '终端未登记',
+  'reason.no_fix': '终端未定位',
   'reason.unknown_place': '桩号或位置不在路网内',
   'reason.not_this_device': '设备无权上报该点位',
   'reason.time_unreadable': '时间无法识别',
