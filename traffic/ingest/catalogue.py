@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from traffic.ingest.places import Roads
+from traffic.ingest.registered import NOBODY, Registered
 
 OPPOSITE, SAME, UNKNOWN = 2, 1, 0
 # GA/T 1400.3, direction of travel: compass heading in degrees of codes 1..8 (9: other).
@@ -107,7 +108,12 @@ class Catalogue:
     directions: np.ndarray  # (gates, DIRECTION_CODES) int16: direction of each GA/T 1400 code
     below: dict[int, frozenset[int]]  # unit -> itself and all under it
     roadside: Roadside
+    registered: Registered = NOBODY
     _rows_of_unit: dict[int, dict[str, int]] = field(default_factory=dict)
+
+    def registered_class(self, plate_key: int, plate_color: int = 0) -> int:
+        """GA 24.7 class under which a plate is registered, 0 for one that is not: for senders that tell none."""
+        return self.registered.class_of(plate_key, plate_color)
 
     def find_device(self, device_id: int) -> Device | None:
         """The device of this number."""
@@ -156,6 +162,7 @@ def build(
     gates: list[Gate],
     parents: list[tuple[int, int]],
     roadside: Roadside = NO_ROADSIDE,
+    registered: Registered = NOBODY,
 ) -> Catalogue:
     """Index what was read from the tables. `parents`: (unit, its parent) as valid now."""
     table = np.zeros((len(gates), DIRECTION_CODES), np.int16)
@@ -171,6 +178,7 @@ def build(
         directions=table,
         below=_below(parents),
         roadside=roadside,
+        registered=registered,
     )
 
 

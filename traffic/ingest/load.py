@@ -6,18 +6,21 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import psycopg
 import structlog
 
 from traffic.database import queries
 from traffic.ingest.catalogue import NO_ROADSIDE, Catalogue, Device, Gate, Object, Roadside, Thing, Things, build
 from traffic.ingest.places import Roads
+from traffic.ingest.registered import NOBODY, Registered
 from traffic.network import Chainage, Link
 
 SQL = queries("traffic.ingest")
 _ROADS = ("roads", "links", "chainage")  # large: read again only when the network's version has grown
 _ROADSIDE = ("detectors", "crews", "objects")
 Rows = Mapping[str, Sequence[Any]]
+_REGISTERED_AT_ONCE = 20_000  # rows between which other senders are heard
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +28,7 @@ log = structlog.get_logger(__name__)
 def load_catalogue(connection: psycopg.Connection, *, now: datetime, secrets: bool = False) -> Catalogue:
     """Read the catalogue in the caller's transaction, without the roads."""
     rows = {name: connection.execute(SQL[name], {"at": now}).fetchall() for name in _small(secrets)}
-    return _catalogue(rows, NO_ROADSIDE)
+    return _catalogue(rows, NO_ROADSIDE, NOBODY)
 
 
 async def load_catalogue_async(
@@ -36,27 +39,51 @@ async def load_catalogue_async(
     roads: bool = False,
     before: Catalogue | None = None,
 ) -> Catalogue:
-    """As `load_catalogue`; without secrets the API's role may do it. `before`: its roads stay while none changed."""
+    """As `load_catalogue`; without secrets the API's role may do it. `before`: its roads stay while none changed.
+
+    With secrets, as a door has it, the registered classes of plates come along.
+    """
     rows: dict[str, Sequence[Any]] = {name: await _fetch(connection, name, now) for name in _small(secrets)}
+    known = NOBODY if before is None else before.registered
+    registered = await _registered(connection, known, dict(rows["versions"])) if secrets else NOBODY
     if not roads:
-        return _catalogue(rows, NO_ROADSIDE)
+        return _catalogue(rows, NO_ROADSIDE, registered)
     rows |= {name: await _fetch(connection, name, now) for name in _ROADSIDE}
     if before is not None and before.versions.get("network") == dict(rows["versions"]).get("network"):
-        return _catalogue(rows, _roadside(rows, before.roadside.roads))
+        return _catalogue(rows, _roadside(rows, before.roadside.roads), registered)
     rows |= {name: await _fetch(connection, name, now) for name in _ROADS}
-    known = await asyncio.to_thread(_roads, rows)  # the index of a large network takes a while
-    return _catalogue(rows, _roadside(rows, known))
+    network = await asyncio.to_thread(_roads, rows)  # the index of a large network takes a while
+    return _catalogue(rows, _roadside(rows, network), registered)
 
 
 async def _fetch(connection: psycopg.AsyncConnection, name: str, now: datetime) -> Sequence[Any]:
     return await (await connection.execute(SQL[name], {"at": now})).fetchall()
 
 
+async def _registered(connection: psycopg.AsyncConnection, known: Registered, versions: dict[str, int]) -> Registered:
+    """The registered classes: those known, and what changed behind their version."""
+    version = versions.get("registry", 0)
+    if version == known.version:
+        return known
+    if version < known.version:  # the tables were made anew
+        known = NOBODY
+    found: list[tuple[int, int, int, bool]] = []
+    async with connection.cursor(name="registered") as cursor:
+        await cursor.execute(SQL["registered"], {"since": known.version})
+        while rows := await cursor.fetchmany(_REGISTERED_AT_ONCE):
+            found += rows
+    keys, classes, colors, enabled = zip(*found, strict=True) if found else ((), (), (), ())
+    changes = Registered(
+        version=version, keys=np.array(keys, "<i8"), classes=np.array(classes, "<i2"), colors=np.array(colors, "<i2")
+    )
+    return await asyncio.to_thread(known.with_changes, changes, np.array(enabled, bool))
+
+
 def _small(secrets: bool) -> tuple[str, ...]:
     return ("versions", "devices" if secrets else "devices_without_secrets", "gates", "parents")
 
 
-def _catalogue(rows: Rows, roadside: Roadside) -> Catalogue:
+def _catalogue(rows: Rows, roadside: Roadside, registered: Registered) -> Catalogue:
     devices = rows["devices"] if "devices" in rows else rows["devices_without_secrets"]
     return build(
         versions=dict(rows["versions"]),
@@ -70,6 +97,7 @@ def _catalogue(rows: Rows, roadside: Roadside) -> Catalogue:
         gates=[Gate(id=row[0], code=row[1], bearing_deg=row[2], unit_id=row[3]) for row in rows["gates"]],
         parents=list(rows["parents"]),
         roadside=roadside,
+        registered=registered,
     )  # fmt: skip
 
 

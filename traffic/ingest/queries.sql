@@ -2,7 +2,7 @@
 
 -- name: versions
 -- Grow with each change of what the catalogue is made from.
-SELECT name, value FROM version WHERE name IN ('device', 'network') ORDER BY name;
+SELECT name, value FROM version WHERE name IN ('device', 'network', 'registry') ORDER BY name;
 
 -- name: devices
 -- Senders with their secrets (for the doors' own role).
@@ -19,6 +19,11 @@ SELECT id, code, bearing_deg, unit_id FROM checkpoint ORDER BY id;
 -- name: parents
 -- The unit tree as it is now.
 SELECT unit_id, parent_id FROM unit_parent WHERE valid_from <= %(at)s AND valid_to > %(at)s;
+
+-- name: registered
+-- Vehicles whose row of the registry changed behind a version: key, class (where none is stored, the group's own), colour.
+SELECT (plate_key << 3) | class_group, CASE WHEN plate_class > 0 THEN plate_class ELSE class_group END, plate_color, enabled
+FROM key_vehicle WHERE version > %(since)s;
 
 -- name: detectors
 -- Detectors with their owners.
