@@ -1,7 +1,7 @@
 """The rule book: every rule in force with its data, and how a rule's word becomes a candidate."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,13 @@ from traffic.audience import OPEN, Audience
 from traffic.errors import SettingsError
 from traffic.findings import SECTION_SPEED, WATCH_HIT, Candidate, Observation, Rule, record_id
 from traffic.network import Section
+from traffic.positions import PlaceIndex
 from traffic.vehicles import section_speed
+from traffic.vehicles.checkpoints import Checkpoints
+from traffic.vehicles.registry import EMPTY, Registry
 from traffic.vehicles.section_speed import Judgement, SectionRule, Sections
 from traffic.vehicles.state import observations_of
+from traffic.vehicles.usual_times import UsualTimes
 from traffic.vehicles.watchlist import Hit, WatchEntry, WatchList
 
 
@@ -26,6 +30,19 @@ class RuleBook:
     section_rule: Rule | None
     audience_of_checkpoint: Mapping[int, frozenset[int]]
     everywhere: frozenset[int]  # who sees what any checkpoint sees: for a checkpoint that the network does not know
+    audience_of_unit: Mapping[int, frozenset[int]] = field(default_factory=dict)  # a unit and all above it
+    terms: tuple[Any, ...] = ()  # terms.RuleTerms: every other rule that is armed, with its scope, times and exemptions
+    registry: Registry = EMPTY
+    usual: UsualTimes = field(default_factory=UsualTimes)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    places: PlaceIndex | None = None  # road and stake of points
+    permits: Any = None
+    fences: Any = None
+    trust: Any = None  # of sensors
+
+    def trusted(self, confidence: float, checkpoints: Iterable[int]) -> float:
+        """A rule's confidence, lowered by what is known of the sensors that it rests on."""
+        return confidence
 
     def match_watchlist(self, rows: np.ndarray) -> list[Candidate]:
         """Watch-list hits among PASSAGE rows, one candidate for each vehicle and entry. Holds no state."""
@@ -127,10 +144,12 @@ def build_rulebook(
     sections: Iterable[Sequence[int]],
     rules: Iterable[Mapping[str, Any]],
     audience_of_checkpoint: Mapping[int, frozenset[int]],
+    **given: Any,
 ) -> RuleBook:
     """From rows of the tables: sections as (id, from, to, length_m, limit_kmh), rules with the columns of `rule`.
 
-    Raises SettingsError for parameters that make no sense.
+    `given`: what the book has of its own (terms, registry, usual, ...). Raises SettingsError for parameters that make
+    no sense.
     """
     by_kind = {rule["kind"]: rule for rule in rules}
     section_row = by_kind.get(SECTION_SPEED)
@@ -148,6 +167,7 @@ def build_rulebook(
         section_rule=_rule(section_row),
         audience_of_checkpoint=audience_of_checkpoint,
         everywhere=frozenset.intersection(*audiences) if audiences else frozenset(),
+        **given,
     )
 
 
