@@ -8,7 +8,7 @@ from pydantic import BaseModel, StringConstraints
 from dashboards.auth import CurrentActor, DepsOf, NotLoggedIn, SameSite, drop_cookie, session_token, set_cookie
 from dashboards.origins import socket_url
 from dispatch import people
-from dispatch.access import Actor
+from dispatch.access import Action, Actor, may
 from traffic.errors import TrafficError
 
 router = APIRouter(prefix="/api", tags=["session"])
@@ -44,6 +44,7 @@ class Person(BaseModel):
     unit: UnitName
     role: str
     clearance: int
+    may: list[str]  # what the role carries (dispatch.access.Action), so that screens offer nothing else
 
 
 class Me(BaseModel):
@@ -69,6 +70,7 @@ async def person_of(deps: DepsOf, actor: Actor) -> Person:
         unit=UnitName(id=number, name=name, name_en=name_en, level=level),
         role=str(actor.role),
         clearance=actor.clearance,
+        may=[str(action) for action in Action if may(actor, action)],
     )
 
 
