@@ -46,7 +46,8 @@ def a_finding(owner: psycopg.Connection, *, plate: str = PLATE, unit: int = WEST
     now = when(1)
     owner.execute(
         "INSERT INTO finding (id, kind, partition, plate_key, class_group, anchor, revision, change, state, level,"
-        " rule_id, rule_version, confidence, first_at, observed_at, raised_at, grounds, audience, visibility, addressees)"
+        " rule_id, rule_version, confidence, first_at, observed_at, raised_at, grounds, audience, visibility,"
+        " addressees)"
         " VALUES (%s, 'watch_hit', 0, %s, 2, 'a', 1, 'new', 'active', 1, 1, 1, 0.9, %s, %s, %s, %s, %s, 0, '{}')",
         [number, plate_key(plate), now, now, now, Jsonb({"observations": [{"checkpoint": checkpoint}]}), above(unit)],
     )
