@@ -24,6 +24,11 @@ def numbers(*default: float, low: float, high: float) -> Any:
     return field(default=tuple(default), metadata={"bounds": (low, high), "rising": None})
 
 
+def choice(default: str, *others: str) -> Any:
+    """One word out of several."""
+    return field(default=default, metadata={"choices": (default, *others)})
+
+
 def defaults_of(rule: type[Any]) -> dict[str, Any]:
     """What stands in table `rule` at first: every parameter with its default, JSON values only."""
     return {entry.name: _as_json(_default(entry)) for entry in fields(rule)}
@@ -47,8 +52,12 @@ def _as_json(value: Any) -> Any:
 
 
 def _checked(kind: str, entry: "Field[Any]", value: Any) -> Any:
-    default, (low, high) = _default(entry), entry.metadata["bounds"]
     where = f"rule {kind}: {entry.name}"
+    if choices := entry.metadata.get("choices"):
+        if not isinstance(value, str) or value not in choices:
+            raise SettingsError(f"{where} must be one of {', '.join(choices)}, not {str(value)[:40]!r}")
+        return value
+    default, (low, high) = _default(entry), entry.metadata["bounds"]
     if isinstance(default, Mapping):
         if not isinstance(value, Mapping) or set(value) != set(default):
             raise SettingsError(f"{where} must give a number for each of {', '.join(default)}")

@@ -101,9 +101,9 @@ def day_number(day: date) -> int:
     return (day - _EPOCH).days
 
 
-def local_date(time_us: int) -> date:
-    """The day of people at a moment."""
-    return date.fromordinal(_EPOCH.toordinal() + (time_us + LOCAL_US) // _DAY_US)
+def day_text(day: int) -> str:
+    """2026-02-17 of days since 1970."""
+    return date.fromordinal(_EPOCH.toordinal() + day).isoformat()
 
 
 def local_days(times_us: np.ndarray) -> np.ndarray:
