@@ -68,7 +68,7 @@ class Desk:
         if not settings.secret_key:
             raise ServiceError("the doors need TRAFFIC_SECRET_KEY: without it no device's password can be checked")
         self.clock = settings.clock
-        self._secret_key = settings.secret_key
+        self.secret_key = settings.secret_key
         self._nonce_key = derived_key(settings.secret_key, "door-nonce")
         self._nobody = ha1("nobody", digest.REALM, os.urandom(16).hex())
         self._registry = registry
@@ -84,7 +84,7 @@ class Desk:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthorized("send the key of a native sender as Authorization: Bearer <key>")
-        device = self._catalogue.device_of_key.get(key_hash(key.strip()))
+        device = self.catalogue.device_of_key.get(key_hash(key.strip()))
         if device is None:
             raise Unauthorized("the key belongs to no sender")
         if not device.enabled:
@@ -94,7 +94,7 @@ class Desk:
     async def registered_device(self, request: Request) -> Device:
         """The GA/T 1400 device named by User-Identify, if it is registered from this peer; raises Unauthorized."""
         code = request.headers.get("user-identify", "").strip()
-        device = self._catalogue.devices.get(code)
+        device = self.catalogue.devices.get(code)
         if device is None or device.kind != "gat1400" or not device.enabled:
             raise Unauthorized("User-Identify names no device that may send here")
         if not await self._sessions.holds(code, peer_of(request)):
@@ -108,7 +108,7 @@ class Desk:
             raise Unauthorized("answer the challenge")
         try:
             credentials = digest.parse(header)
-            device = self._catalogue.devices.get(credentials.username)
+            device = self.catalogue.devices.get(credentials.username)
             known = device is not None and device.kind == "gat1400" and device.enabled
             digest.verify(
                 credentials,
@@ -134,7 +134,7 @@ class Desk:
 
     def _ha1(self, device: Device) -> str:
         try:
-            return decrypt(self._secret_key, device.secret).decode()
+            return decrypt(self.secret_key, device.secret).decode()
         except SecretUnreadable as error:
             log.error("device secret cannot be read", device=device.code, why=str(error))
             raise ServiceError("the device's secret cannot be read here: ask the administrator") from error
@@ -143,7 +143,8 @@ class Desk:
         return self.clock.now_us() // 1_000_000
 
     @property
-    def _catalogue(self) -> Catalogue:
+    def catalogue(self) -> Catalogue:
+        """Who may send, and of what; raises ServiceError before it was read once."""
         catalogue = self._registry.catalogue
         if catalogue is None:
             raise ServiceError("the door has not yet read who may send")
@@ -158,20 +159,21 @@ class Desk:
     async def register(self, device: Device, peer: str) -> None:
         """Open a registration and tell the bus."""
         await self._sessions.open(device.code, peer)
-        await self._tell(device, "registered", peer)
+        await self.tell(device, "registered", peer)
 
     async def unregister(self, device: Device, peer: str) -> None:
         """End a registration and tell the bus."""
         await self._sessions.close(device.code)
-        await self._tell(device, "unregistered", peer)
+        await self.tell(device, "unregistered", peer)
 
     async def keepalive(self, device: Device, peer: str) -> None:
         """Let a registration last anew; raises Unauthorized when it has ended."""
         if not await self._sessions.keep(device.code, peer):
             raise Unauthorized("the device is not registered from this address: register again")
-        await self._tell(device, "alive", peer)
+        await self.tell(device, "alive", peer)
 
-    async def _tell(self, device: Device, state: str, peer: str) -> None:
+    async def tell(self, device: Device, state: str, peer: str) -> None:
+        """Let the bus know what became of a sender: registered, alive, unregistered."""
         events = self._sign(device, state, peer)
         taken = await self._coalescer.put(events=events)
         if not taken.events:  # a registration does not hang on the bus: its next sign of life will be told
@@ -193,24 +195,26 @@ class Desk:
     ) -> Outcome:
         """Judge and keep records that were read; `door`: another way in than the subject's own."""
         received_us = self.clock.now_us()
-        bench = self._bench(door or subject.door)
+        bench = self.bench(door or subject.door)
         judge = partial(subject.check, read, device=device, bench=bench, received_us=received_us)
         apart = subject.one_by_one and len(read.records) > ONE_BY_ONE_MAX
         checked = await asyncio.to_thread(judge) if apart else judge()
-        return await self._keep(checked, device, bench.door, received_us, peer)
+        return await self.keep(checked, device, bench.door, received_us, peer)
 
     async def take_motor_vehicles(self, body: bytes, device: Device, peer: str) -> tuple[Outcome, list[str]]:
         """Judge and keep the records of a GA/T 1400 request, with each record's id; raises BodyRefused."""
         received_us = self.clock.now_us()
         read = gat1400.read_motor_vehicles(body)
-        checked = gat1400.check(read, device=device, bench=self._bench(Door.GAT1400), received_us=received_us)
-        outcome = await self._keep(checked, device, Door.GAT1400, received_us, peer)
+        checked = gat1400.check(read, device=device, bench=self.bench(Door.GAT1400), received_us=received_us)
+        outcome = await self.keep(checked, device, Door.GAT1400, received_us, peer)
         return outcome, gat1400.ids_of(read)
 
-    def _bench(self, door: Door) -> Bench:
-        return Bench(catalogue=self._catalogue, plates=self._plates, door=door)
+    def bench(self, door: Door) -> Bench:
+        """What a door judges with."""
+        return Bench(catalogue=self.catalogue, plates=self._plates, door=door)
 
-    async def _keep(self, checked: Checked, device: Device, door: Door, received_us: int, peer: str) -> Outcome:
+    async def keep(self, checked: Checked, device: Device, door: Door, received_us: int, peer: str) -> Outcome:
+        """Put what was judged on the bus, the refusals too; what is accepted is on disk."""
         rejects = [
             Reject(
                 received_at=received_us,
