@@ -8,15 +8,15 @@ from typing import Protocol
 import numpy as np
 import psycopg
 
-from traffic import findings, store, tracking
+from traffic import finding_writer, store, tracking
 from traffic.buckets import Width, begins_us, due_us
 from traffic.collect import Gap, Place, Work
 from traffic.errors import LeaseLost
 from traffic.feed_writer import FeedRow, write_feed
-from traffic.findings import Candidate, Finding
+from traffic.finding_writer import Said
+from traffic.findings import Candidate
 from traffic.lease import Held
 from traffic.limits import LEASE_S
-from traffic.plates import plate_text
 from traffic.readings import PASSAGE, PassageBatch
 from traffic.road_readings import vehicle_groups
 from traffic.rulebook import Book
@@ -66,8 +66,18 @@ def commit(
         feed = flow_rows(rows, book, slot=min(held), now_us=now_us)
         feed += device_rows(connection, book, work, slot=min(held))
         feed += moved
-        feed += _write_findings(connection, judged, now_us=now_us)
+        feed += finding_writer.write(connection, _said(work, judged, slot=min(held)), now_us=now_us)
         return write_feed(connection, held, feed, now_us=now_us)
+
+
+def _said(work: Work, judged: Judged, *, slot: int) -> Said:
+    return Said(
+        candidates=list(zip(judged.partition_of_candidate, judged.candidates, strict=True)),
+        deeds=work.deeds,
+        tick_us=max(work.ticks.values(), default=0),
+        slot=slot,
+        odd_plates=judged.new.odd_plates,
+    )
 
 
 def advance(
@@ -265,42 +275,3 @@ def device_rows(connection: psycopg.Connection, book: Devices, work: Work, *, sl
                 FeedRow(partition=slot, topic="roads", kind="device", key=str(event.device_id), units=units, body=body)
             )
     return rows
-
-
-def _write_findings(connection: psycopg.Connection, judged: Judged, *, now_us: int) -> list[FeedRow]:
-    """Fold each candidate into what is stored; only what changed is written and told."""
-    if not judged.candidates:
-        return []
-    ids = [findings.finding_id(c.kind, c.plate_key, c.class_group, c.anchor) for c in judged.candidates]
-    stored = store.read_findings(connection, sorted(set(ids)))
-    rows: list[FeedRow] = []
-    written: list[tuple[Finding, int]] = []
-    for identity, candidate, partition in zip(ids, judged.candidates, judged.partition_of_candidate, strict=True):
-        finding = findings.fold(stored.get(identity), candidate, now_us=now_us)
-        if finding is None:
-            continue
-        stored[identity] = finding
-        plate = _plate(connection, finding, judged.new)
-        written.append((finding, partition))
-        rows.append(
-            FeedRow(
-                partition=partition,
-                topic="alerts",
-                kind="finding",
-                key=str(finding.id),
-                units=finding.audience.units,
-                visibility=finding.audience.visibility,
-                addressees=finding.audience.addressees,
-                body=findings.card(finding, plate),
-            )
-        )
-    store.write_findings(connection, written)
-    return rows
-
-
-def _plate(connection: psycopg.Connection, finding: Finding, batch: PassageBatch) -> str:
-    text = plate_text(finding.plate_key) or batch.odd_plates.get(finding.plate_key)
-    if text is None:
-        row = connection.execute(SQL["odd_plates_read"], {"keys": [finding.plate_key]}).fetchone()
-        text = row[1] if row else ""
-    return text

@@ -10,6 +10,8 @@ from hashlib import blake2b
 from typing import Any, Literal
 from uuid import UUID
 
+from msgspec import json
+
 from traffic.audience import Audience
 from traffic.limits import OBSERVATIONS_IN_FINDING_MAX
 
@@ -23,9 +25,15 @@ KINDS = (
 )  # fmt: skip
 
 
-# What a revision did to its finding: raised it, saw it again, moved or refuted it by late data.
-Change = Literal["new", "updated", "corrected", "retracted"]
+# What a revision did to its finding: raised it, saw it again, moved or refuted it by late data; what people did to it.
+Change = Literal["new", "updated", "corrected", "retracted", "verified", "shelved", "unshelved"]
 State = Literal["active", "retracted"]
+
+# How a plate that was read fits a watch-list entry, the surest first.
+EXACT, CLASS_UNCERTAIN, WILDCARD, MISREAD = "exact", "class_uncertain", "wildcard", "misread"
+MATCHES = (EXACT, CLASS_UNCERTAIN, WILDCARD, MISREAD)
+LOOKED_AT_FIRST = frozenset((CLONED_PLATE, POSITION_MISMATCH))  # kinds that mean nothing before a person has looked
+GRAVEST = 1  # level whose every finding a person looks at before anything is ordered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +71,33 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What a person found who compared picture and plate. `reads`: the readings that were judged, where they tell.
+
+    `counted`: what it says of checkpoints, as (checkpoint, day, valid, misread), so that another verdict can undo it.
+    """
+
+    verdict: Literal["valid", "false"]
+    reason: str
+    by: str
+    unit: int
+    at: int
+    revision: int  # of the finding, which the person had before them
+    reads: tuple[str, ...] = ()
+    counted: tuple[tuple[int, str, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """A person put the finding aside until then (microseconds)."""
+
+    reason: str
+    until: int
+    by: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """What a rule says now about one vehicle. `active` False takes back what was said before, because of `cause`."""
 
@@ -78,9 +113,8 @@ class Candidate:
     audience: Audience
     active: bool = True
     cause: dict[str, Any] | None = None
-    grows: bool = (
-        False  # further observations are added to the finding; else what is said now takes the place of before
-    )
+    grows: bool = False  # further observations are added; else what is said now takes the place of before
+    via: int | None = None  # vehicle key of the records it rests on, where a misread one is another than its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +143,8 @@ class Finding:
     audience: Audience
     detail: dict[str, Any] = field(default_factory=dict)
     cause: dict[str, Any] | None = None
+    verification: Verification | None = None
+    shelf: Shelf | None = None
 
 
 def record_id(observed_at: int, source_hash: int) -> str:
@@ -156,12 +192,46 @@ def _fold_sightings(existing: Finding | None, candidate: Candidate, now_us: int)
         revision=existing.revision + 1,
         change="updated",
         raised_at=now_us,
+        confidence=max(existing.confidence, candidate.confidence),
         count=existing.count + len(fresh),
         observations=_kept(observations),
         first_at=observations[0].at,
         observed_at=observations[-1].at,
+        cause=None,
     )
-    return replace(revised, audience=_widened(revised.audience, existing.audience, candidate.audience))
+    return replace(
+        revised,
+        detail=_with_match(revised.detail, existing.detail.get("match"), candidate.detail.get("match")),
+        audience=_widened(revised.audience, existing.audience, candidate.audience),
+        verification=existing.verification if _is_judged(existing, candidate) else None,
+    )
+
+
+def _with_match(detail: dict[str, Any], *matches: dict[str, Any] | None) -> dict[str, Any]:
+    """The detail with the surest way in which the plate fits, and every reading with its highest probability."""
+    said = [match for match in matches if match]
+    if not said:
+        return detail
+    reads: dict[str, float] = {}
+    for match in said:
+        for read, probability in match["reads"].items():
+            reads[read] = max(probability, reads.get(read, 0.0))
+    how = min((match["how"] for match in said), key=MATCHES.index)
+    together = {"how": how, "probability": max(reads.values()), "reads": dict(sorted(reads.items()))}
+    return {**detail, "match": together}
+
+
+def _is_judged(existing: Finding, candidate: Candidate) -> bool:
+    """Whether the verdict speaks of the candidate's sightings too.
+
+    A vehicle that was found to be another one than the watched stays that as long as it is read as it was then; the
+    watched plate itself is looked at anew each time.
+    """
+    found = existing.verification
+    if found is None or found.verdict == "valid":
+        return True
+    match = candidate.detail.get("match")
+    return match is not None and match["how"] in (WILDCARD, MISREAD) and set(match["reads"]) <= set(found.reads)
 
 
 def _fold_judgement(existing: Finding | None, candidate: Candidate, now_us: int) -> Finding | None:
@@ -184,12 +254,12 @@ def _fold_judgement(existing: Finding | None, candidate: Candidate, now_us: int)
             cause=candidate.cause,
         )
     observations = _by_time(candidate.observations)
-    if stands and [o.record for o in observations] == [o.record for o in existing.observations]:
+    if stands and _says_the_same(existing, candidate, observations):
         return None
     return replace(
         _spoken_by(existing, candidate),
         revision=existing.revision + 1,
-        change="corrected",
+        change="updated" if stands and candidate.cause is None else "corrected",
         state="active",
         raised_at=now_us,
         count=len(observations),
@@ -199,6 +269,18 @@ def _fold_judgement(existing: Finding | None, candidate: Candidate, now_us: int)
         cause=candidate.cause,
         audience=_widened(candidate.audience, existing.audience, candidate.audience),
     )
+
+
+def _says_the_same(existing: Finding, candidate: Candidate, observations: tuple[Observation, ...]) -> bool:
+    """Whether records and words are those of before; how far the sensors are trusted now is no news."""
+    if [o.record for o in observations] != [o.record for o in existing.observations]:
+        return False
+    return existing.level == candidate.level and _words(existing.detail) == _words(candidate.detail)
+
+
+def _words(detail: dict[str, Any]) -> Any:
+    """A detail as it is stored and read again, without the trust that was stated with it."""
+    return json.decode(json.encode({name: part for name, part in detail.items() if name != "trust"}))
 
 
 def _first(candidate: Candidate, observations: tuple[Observation, ...], count: int, now_us: int) -> Finding:
@@ -271,11 +353,25 @@ def _widened(speaking: Audience, *parts: Audience) -> Audience:
     return Audience(units=units, visibility=speaking.visibility, addressees=speaking.addressees)
 
 
+def needs_verification(finding: Finding) -> bool:
+    """Whether a person must look at it before anything is ordered on it."""
+    if finding.verification is not None or finding.state != "active":
+        return False
+    how = finding.detail.get("match", {}).get("how")
+    return finding.level == GRAVEST or finding.kind in LOOKED_AT_FIRST or how in (WILDCARD, MISREAD)
+
+
 def card(finding: Finding, plate_text: str) -> dict[str, Any]:
-    """The finding as readers get it (feed and API); times are integer microseconds UTC."""
+    """The finding as readers get it (feed and API); times are integer microseconds UTC.
+
+    Of `trust` (what is known of its sensors) a card tells the lowest; null where nothing is known of them.
+    """
     detail = {
-        name: {key: value for key, value in part.items() if key != "version"} for name, part in finding.detail.items()
+        name: {key: value for key, value in part.items() if key != "version"}
+        for name, part in finding.detail.items()
+        if name != "trust"
     }
+    verification, shelf = finding.verification, finding.shelf
     return {
         "id": str(finding.id),
         "kind": finding.kind,
@@ -292,21 +388,32 @@ def card(finding: Finding, plate_text: str) -> dict[str, Any]:
             "clause": finding.clause,
         },
         "confidence": finding.confidence,
+        "trust": finding.detail.get("trust", {}).get("lowest"),
         "first_at": finding.first_at,
         "observed_at": finding.observed_at,
         "raised_at": finding.raised_at,
         "count": finding.count,
-        "observations": [
-            {
-                "at": observation.at,
-                "checkpoint": observation.checkpoint,
-                "direction": observation.direction,
-                "lane": observation.lane,
-                "speed_kmh": observation.speed_kmh,
-                "record": observation.record,
-            }
-            for observation in finding.observations
-        ],
+        "observations": [_shown(observation) for observation in finding.observations],
         **detail,
+        "verification": verification
+        and {name: getattr(verification, name) for name in ("verdict", "reason", "by", "at")},
+        "shelf": shelf and {name: getattr(shelf, name) for name in ("reason", "until", "by")},
+        "needs_verification": needs_verification(finding),
         "cause": finding.cause,
     }
+
+
+def _shown(observation: Observation) -> dict[str, Any]:
+    """An observation on a card; where it was is told of those that no checkpoint made."""
+    shown = {
+        "at": observation.at,
+        "checkpoint": observation.checkpoint,
+        "direction": observation.direction,
+        "lane": observation.lane,
+        "speed_kmh": observation.speed_kmh,
+        "record": observation.record,
+    }
+    if observation.source == "passage":
+        return shown
+    place = {"lon": observation.lon, "lat": observation.lat, "stake": observation.stake}
+    return {**shown, "source": observation.source, **place}

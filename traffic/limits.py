@@ -45,6 +45,9 @@ PURPOSE_CHARS = (4, 200)  # of a stated purpose, both inclusive
 # Feed and views
 FEED_KEEP_S = 3600  # a client that resumes from before gets a snapshot
 OBSERVATIONS_IN_FINDING_MAX = 20  # newest kept in a finding's grounds, the first always; all are counted
+SHELVES_ENDED_MAX = 500  # with one tick; the rest follow with the next
+SHELF_S = (60, 7 * 24 * 3600)  # how long an alert can be put aside, both inclusive
+PICTURE_BYTES_MAX = 4 * 1024 * 1024  # of one picture that is copied into a finding
 QUARANTINE_ROWS_MAX = 100_000  # oldest closed ones go first, then oldest open ones (counted)
 SOCKET_TICK_MS = 50
 SOCKET_BUFFER_BYTES_MAX = 4 * 1024 * 1024  # unsent alerts beyond it close the socket with 1013

@@ -299,7 +299,7 @@ class Worker(PartitionKeeper):
     def _add_candidates(self, judged: Judged, candidates: list) -> None:
         if not candidates:
             return
-        keys = np.array([(c.plate_key << 3) | c.class_group for c in candidates], np.int64)
+        keys = np.array([(c.plate_key << 3) | c.class_group if c.via is None else c.via for c in candidates], np.int64)
         judged.candidates += candidates
         judged.partition_of_candidate += (logical_partitions(keys) % self.settings.partitions).tolist()
 

@@ -185,18 +185,45 @@ ON CONFLICT (device_id) DO UPDATE SET seen_at = excluded.seen_at, state = exclud
 WHERE device_status.seen_at <= excluded.seen_at;
 
 -- name: findings_read
-SELECT * FROM finding WHERE id = ANY (%(ids)s);
+SELECT * FROM finding WHERE id = ANY (%(ids)s) ORDER BY id FOR UPDATE;
+
+-- name: deeds_done
+-- Which of these deeds a revision tells of already.
+SELECT cause ->> 'deed' FROM finding_revision
+WHERE finding_id = ANY (%(ids)s) AND cause ->> 'deed' = ANY (%(deeds)s);
+
+-- name: shelves_ended
+SELECT id FROM finding WHERE shelf IS NOT NULL AND (shelf ->> 'until')::bigint <= %(now_us)s ORDER BY id LIMIT %(limit)s;
+
+-- name: checkpoint_verdicts_add
+INSERT INTO checkpoint_verdict AS kept (checkpoint, day, valid, misread)
+SELECT t.checkpoint, t.day, sum(t.valid), sum(t.misread)
+FROM unnest(%(checkpoints)s::int[], %(days)s::date[], %(valid)s::int[], %(misread)s::int[]) AS t(checkpoint, day, valid, misread)
+GROUP BY 1, 2 ORDER BY 1, 2
+ON CONFLICT (checkpoint, day) DO UPDATE SET valid = kept.valid + excluded.valid, misread = kept.misread + excluded.misread;
+
+-- name: pictures_wait
+-- The addresses of pictures that these observations came with; the records of this batch are stored before this.
+INSERT INTO finding_picture (finding_id, record, number, address, state)
+SELECT w.finding_id, w.record, i.number, i.address, 'waiting'
+FROM unnest(%(findings)s::uuid[], %(records)s::text[], %(times)s::bigint[], %(hashes)s::bigint[]) AS w(finding_id, record, us, hash)
+JOIN passage_extra e ON e.source_hash = w.hash AND e.observed_at = timestamptz 'epoch' + w.us * interval '1 microsecond'
+CROSS JOIN LATERAL unnest(e.images) WITH ORDINALITY AS i(address, number)
+WHERE i.address <> ''
+ON CONFLICT DO NOTHING;
 
 -- name: finding_write
 INSERT INTO finding (id, kind, partition, plate_key, class_group, anchor, revision, change, state, level, rule_id, rule_version,
-    confidence, first_at, observed_at, raised_at, grounds, audience, visibility, addressees)
+    confidence, first_at, observed_at, raised_at, grounds, audience, visibility, addressees, verification, shelf)
 VALUES (%(id)s, %(kind)s, %(partition)s, %(plate_key)s, %(class_group)s, %(anchor)s, %(revision)s, %(change)s, %(state)s, %(level)s,
     %(rule_id)s, %(rule_version)s, %(confidence)s, %(first_at)s, %(observed_at)s, %(raised_at)s, %(grounds)s, %(audience)s,
-    %(visibility)s, %(addressees)s)
+    %(visibility)s, %(addressees)s, %(verification)s, %(shelf)s)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, change = excluded.change, state = excluded.state,
-    level = excluded.level, rule_version = excluded.rule_version, confidence = excluded.confidence, first_at = excluded.first_at,
+    level = excluded.level, rule_id = excluded.rule_id, rule_version = excluded.rule_version,
+    confidence = excluded.confidence, first_at = excluded.first_at,
     observed_at = excluded.observed_at, raised_at = excluded.raised_at, grounds = excluded.grounds, audience = excluded.audience,
-    visibility = excluded.visibility, addressees = excluded.addressees;
+    visibility = excluded.visibility, addressees = excluded.addressees, verification = excluded.verification,
+    shelf = excluded.shelf;
 
 -- name: finding_revision_write
 INSERT INTO finding_revision (finding_id, revision, change, raised_at, cause, grounds)

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from traffic.audience import Audience
 from traffic.binary_copy import Columns
 from traffic.database import queries
-from traffic.findings import Finding, Observation
+from traffic.findings import Finding, Observation, Shelf, Verification
 from traffic.limits import TRAVEL_SAMPLES_MAX
 from traffic.readings import PASSAGE, PassageBatch, Reject
 from traffic.vehicles.travel_time import by_bucket
@@ -240,7 +240,10 @@ def _storable(text: str) -> str:
 
 
 def read_findings(connection: psycopg.Connection, ids: list) -> dict:
-    """The findings of these ids, as frozen facts."""
+    """The findings of these ids, as frozen facts; they are this transaction's until it ends.
+
+    Two workers can have a word on one finding (a misread plate belongs to another partition than the watched one).
+    """
     with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
         return {row["id"]: finding_of_row(row) for row in cursor.execute(SQL["findings_read"], {"ids": ids})}
 
@@ -270,6 +273,8 @@ def finding_of_row(row: dict) -> Finding:
         observations=tuple(Observation(**observation) for observation in grounds["observations"]),
         detail=grounds["detail"],
         cause=grounds["cause"],
+        verification=msgspec.convert(row["verification"], Verification | None),
+        shelf=msgspec.convert(row["shelf"], Shelf | None),
         audience=Audience(
             units=frozenset(row["audience"]),
             visibility=row["visibility"],
@@ -288,11 +293,21 @@ def write_findings(connection: psycopg.Connection, written: Sequence[tuple[Findi
 
 def _row_of_finding(finding: Finding, partition: int) -> dict[str, object]:
     grounds = {
-        "rule": {"name": finding.rule_name, "clause": finding.clause},
+        "rule": {
+            "id": finding.rule_id,
+            "version": finding.rule_version,
+            "name": finding.rule_name,
+            "clause": finding.clause,
+        },
         "count": finding.count,
         "observations": finding.observations,
         "detail": finding.detail,
         "cause": finding.cause,
+        "level": finding.level,
+        "state": finding.state,
+        "confidence": finding.confidence,
+        "verification": finding.verification,
+        "shelf": finding.shelf,
     }
     return {
         "id": finding.id,
@@ -311,9 +326,15 @@ def _row_of_finding(finding: Finding, partition: int) -> dict[str, object]:
         "first_at": when(finding.first_at),
         "observed_at": when(finding.observed_at),
         "raised_at": when(finding.raised_at),
-        "grounds": Jsonb(grounds, msgspec.json.encode),
+        "grounds": _json(grounds),
+        "verification": _json(finding.verification) if finding.verification else None,
+        "shelf": _json(finding.shelf) if finding.shelf else None,
         "audience": sorted(finding.audience.units),
         "visibility": finding.audience.visibility,
         "addressees": sorted(finding.audience.addressees),
-        "cause": Jsonb(finding.cause, msgspec.json.encode),
+        "cause": _json(finding.cause),
     }
+
+
+def _json(value: object) -> Jsonb:
+    return Jsonb(value, msgspec.json.encode)

@@ -146,6 +146,7 @@ def test_a_watch_hit_as_its_readers_get_it(entry) -> None:
         "plate_class_group": 2,
         "rule": {"id": 1, "version": 1, "name": "布控比中", "clause": "条款一"},
         "confidence": 0.95,
+        "trust": None,
         "first_at": T0,
         "observed_at": T0,
         "raised_at": T0 + 3,
@@ -154,6 +155,9 @@ def test_a_watch_hit_as_its_readers_get_it(entry) -> None:
             {"at": T0, "checkpoint": D, "direction": 1, "lane": 2, "speed_kmh": 96.5, "record": f"{T0}:{D}"}
         ],
         "entry": {"number": entry.number, "category": 1, "level": 1, "facts": "测试", "intercept": True},
+        "verification": None,
+        "shelf": None,
+        "needs_verification": True,
         "cause": None,
     }
 
