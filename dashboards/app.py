@@ -77,7 +77,7 @@ async def parts(settings: Settings) -> AsyncIterator[Deps]:
     if not settings.database_url or not settings.redis_url:
         raise SettingsError("the API needs TRAFFIC_DATABASE_URL and TRAFFIC_REDIS_URL")
     metrics = Metrics()
-    reach = Reach(settings.database_url)
+    reach = Reach(settings.database_url, settings.clock)
     client = connect_redis(settings.redis_url)
     reader = FeedReader(settings.database_url, settings.clock, prepared)
     live = LiveView(settings, reach, reader, metrics)

@@ -81,8 +81,9 @@ SELECT clock_timestamp(), max(seen_at) FILTER (WHERE kind = 'doors'), max(seen_a
 FROM part;
 
 -- name: scope
--- The viewer of this transaction; forgotten at its end.
-SELECT set_config('traffic.unit', %(unit)s, true), set_config('traffic.clearance', %(clearance)s, true);
+-- The viewer of this transaction, and the instance's time, by which units lie below it; forgotten at its end.
+SELECT set_config('traffic.unit', %(unit)s, true), set_config('traffic.clearance', %(clearance)s, true),
+       set_config('traffic.at', %(at)s, true);
 
 -- name: findings_newest
 SELECT * FROM finding WHERE raised_at <= %(before)s AND (raised_at, id) < (%(before)s, %(before_id)s)

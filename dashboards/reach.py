@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from traffic.audience import Viewer
+from traffic.clock import Clock
 from traffic.database import API, as_role, queries
 
 SQL = queries("dashboards")
@@ -25,10 +27,16 @@ def with_options(url: str, options: str) -> str:
     return make_conninfo(url, options=f"{kept} {options}".strip())
 
 
+def scope_of(viewer: Viewer, at: datetime) -> dict[str, str]:
+    """What the row-level policies know of a viewer, for the statement `scope`."""
+    return {"unit": str(viewer.unit), "clearance": str(viewer.clearance), "at": at.isoformat()}
+
+
 class Reach:
     """Opens transactions as the API's role. Without a viewer the row-level policies show nothing."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection] = AsyncConnectionPool(
             as_role(with_options(url, f"-c statement_timeout={STATEMENT_MS_MAX}"), API),
             kwargs={"autocommit": True, "connect_timeout": 5},
@@ -61,5 +69,5 @@ class Reach:
         async with self.open() as connection:
             if one_moment:
                 await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            await connection.execute(SQL["scope"], {"unit": str(viewer.unit), "clearance": str(viewer.clearance)})
+            await connection.execute(SQL["scope"], scope_of(viewer, self._clock.now()))
             yield connection

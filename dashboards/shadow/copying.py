@@ -11,7 +11,8 @@ from traffic.errors import ServiceError
 # In the order of their references. `version` last: what is read with it stands by then.
 TABLES = (
     "unit", "unit_parent", "division", "road", "chainage", "link", "checkpoint", "section", "detector",
-    "roadside_object", "crew", "key_vehicle", "device", "rule", "watchlist_entry", "odd_plate", "person",
+    "roadside_object", "crew", "company", "key_vehicle", "permit", "driver", "device", "rule",
+    "watchlist_entry", "odd_plate", "person",
 )  # fmt: skip
 # By the time when the source learnt of it; what came before the replay's begin is there from the first moment.
 STANDING = (("weather_report", "received_at"), ("road_work", "received_at"))
