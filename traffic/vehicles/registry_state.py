@@ -1,8 +1,8 @@
-"""What the registry says against a vehicle on the road: inspection overdue, scrapped, false papers, seized, former coach.
+"""What the registry says against a vehicle on the road: inspection overdue, scrapped, false papers, former coach.
 
-逾期未检验, 已报废或达到报废期限, 注销或虚假登记, 查封扣押, 营转非大客车. One rule for each condition; every sighting speaks
-by itself, and those of one vehicle on one local day are one finding, which grows. A vehicle that is not in the registry
-says nothing.
+逾期未检验, 已报废或达到报废期限, 注销或虚假登记, 查封扣押, 营转非大客车. One rule for each condition. Every sighting
+speaks by itself, and those of one vehicle on one local day are one finding, which grows. A vehicle that is not in the
+registry says nothing.
 """
 
 from collections.abc import Callable, Mapping

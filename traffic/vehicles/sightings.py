@@ -105,7 +105,7 @@ def candidate(
     detail: dict[str, Any],
     level: int,
 ) -> Candidate:
-    """The rule's word about one vehicle (key) on one day; `detail` and `level` (the rule's own) depend on these only."""
+    """The rule's word about one vehicle (key) on one day; its own `detail` and `level` depend on these alone."""
     key, day = vehicle_day
     certain = key & _GROUP_BITS != CLASS_UNCERTAIN
     checkpoints = sorted({observation.checkpoint for observation, _ in seen if observation.checkpoint})
