@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from traffic.ingest.links import NO_LINK, DeviceLink
 from traffic.ingest.places import Roads
 from traffic.ingest.registered import NOBODY, Registered
 
@@ -16,7 +17,10 @@ DIRECTION_CODES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A sender. `secret`: gat1400 HA1, encrypted; native sha256 of its key; empty where the reader may not know it."""
+    """A sender. `secret`: gat1400 HA1 and jt809 password, encrypted; native and ministry sha256 of the key.
+
+    Secrets are empty where the reader may not know them.
+    """
 
     id: int
     code: str
@@ -25,6 +29,7 @@ class Device:
     secret: bytes
     time_zone: str
     enabled: bool
+    link: DeviceLink = NO_LINK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +114,18 @@ class Catalogue:
     below: dict[int, frozenset[int]]  # unit -> itself and all under it
     roadside: Roadside
     registered: Registered = NOBODY
+    awaited: Mapping[str, int] = field(default_factory=dict)  # our subscriptions elsewhere: id -> the device there
     _rows_of_unit: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def registered_class(self, plate_key: int, plate_color: int = 0) -> int:
         """GA 24.7 class under which a plate is registered, 0 for one that is not: for senders that tell none."""
         return self.registered.class_of(plate_key, plate_color)
+
+    def find_platform(self, user: int) -> Device | None:
+        """The JT/T 809 platform that logs in as this user."""
+        return next(
+            (device for device in self.devices.values() if device.kind == "jt809" and device.link.user == user), None
+        )
 
     def find_device(self, device_id: int) -> Device | None:
         """The device of this number."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ import structlog
 
 from traffic.database import queries
 from traffic.ingest.catalogue import NO_ROADSIDE, Catalogue, Device, Gate, Object, Roadside, Thing, Things, build
+from traffic.ingest.links import NO_LINK, LinkWrong, read_link
 from traffic.ingest.places import Roads
 from traffic.ingest.registered import NOBODY, Registered
 from traffic.network import Chainage, Link
@@ -80,24 +82,32 @@ async def _registered(connection: psycopg.AsyncConnection, known: Registered, ve
 
 
 def _small(secrets: bool) -> tuple[str, ...]:
-    return ("versions", "devices" if secrets else "devices_without_secrets", "gates", "parents")
+    return ("versions", "devices" if secrets else "devices_without_secrets", "gates", "parents", "awaited")
 
 
 def _catalogue(rows: Rows, roadside: Roadside, registered: Registered) -> Catalogue:
     devices = rows["devices"] if "devices" in rows else rows["devices_without_secrets"]
-    return build(
+    catalogue = build(
         versions=dict(rows["versions"]),
-        devices=[
-            Device(
-                id=row[0], code=row[1], unit_id=row[2], kind=row[3], secret=bytes(row[4]),
-                time_zone=_known_zone(row[5], row[1]), enabled=row[6],
-            )
-            for row in devices
-        ],
+        devices=[_device(row) for row in devices],
         gates=[Gate(id=row[0], code=row[1], bearing_deg=row[2], unit_id=row[3]) for row in rows["gates"]],
         parents=list(rows["parents"]),
         roadside=roadside,
         registered=registered,
+    )
+    return replace(catalogue, awaited=dict(rows["awaited"]))
+
+
+def _device(row: Sequence[Any]) -> Device:
+    link, enabled = NO_LINK, row[6]
+    try:
+        link = read_link(row[7])
+    except LinkWrong as error:  # one device's wrong setting shuts out that device
+        log.warning("a sender is shut out", device=row[1], why=str(error))
+        enabled = False
+    return Device(
+        id=row[0], code=row[1], unit_id=row[2], kind=row[3], secret=bytes(row[4]),
+        time_zone=_known_zone(row[5], row[1]), enabled=enabled, link=link,
     )  # fmt: skip
 
 

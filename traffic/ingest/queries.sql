@@ -2,15 +2,19 @@
 
 -- name: versions
 -- Grow with each change of what the catalogue is made from.
-SELECT name, value FROM version WHERE name IN ('device', 'network', 'registry') ORDER BY name;
+SELECT name, value FROM version WHERE name IN ('device', 'network', 'registry', 'subscription') ORDER BY name;
 
 -- name: devices
 -- Senders with their secrets (for the doors' own role).
-SELECT id, code, unit_id, kind, secret, time_zone, enabled FROM device ORDER BY id;
+SELECT id, code, unit_id, kind, secret, time_zone, enabled, link FROM device ORDER BY id;
 
 -- name: devices_without_secrets
 -- Senders as the API may see them, to judge a corrected record again.
-SELECT id, code, unit_id, kind, ''::bytea, 'Asia/Shanghai', enabled FROM device ORDER BY id;
+SELECT id, code, unit_id, kind, ''::bytea, 'Asia/Shanghai', enabled, link FROM device ORDER BY id;
+
+-- name: awaited
+-- Subscriptions of ours at other platforms, whose notifications are welcome.
+SELECT id, device_id FROM subscription WHERE direction = 'in' AND status = 0 AND ends_at > %(at)s;
 
 -- name: gates
 -- Checkpoints with the heading of direction 1.
