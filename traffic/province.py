@@ -13,34 +13,10 @@ from traffic.database import connect
 from traffic.demonstration import load_demo
 from traffic.errors import SettingsError
 from traffic.network import RoadsideObject
+from traffic.province_rules import RULES as RULES
+from traffic.province_rules import RULES_SINCE, holidays
 from traffic.province_tables import Division, Province, model_province
-from traffic.roads.cycle import DEFAULTS as ROADS
 from traffic.settings import Settings
-
-# What the rules stand on when an instance begins; from then on the table alone counts (each change is a new version).
-RULES: tuple[tuple[int, str, str, str, dict[str, Any]], ...] = (
-    (1, "watch_hit", "布控车辆比中", "经审批的布控申请（缉查布控）", {"lateness_s": 900}),
-    (
-        2,
-        "section_speed",
-        "区间平均速度超过限速",
-        "《道路交通安全法》第四十二条；GA/T 959《机动车区间测速技术规范》",
-        {"tolerance_percent": 10, "lateness_s": 900, "travel_s_min": 20},
-    ),
-    (
-        101,
-        "link_levels",
-        "路段交通状态分级",
-        "城市快速路拥堵分级（通行做法）；其他道路按自由流速度比例",
-        ROADS["link_levels"],
-    ),
-    (102, "sensor_health", "检测设备健康判定", "检测器自动故障判定（通行做法）", ROADS["sensor_health"]),
-    (103, "congestion", "拥堵事件判定", "本系统规则", ROADS["congestion"]),
-    (104, "incident_detection", "交通事件自动检测", "本系统规则", ROADS["incident_detection"]),
-    (105, "road_risk", "路段安全风险评估", "专家权重，未经事故数据标定", ROADS["road_risk"]),
-    (106, "weather_limits", "恶劣天气通行条件", "《道路交通安全法实施条例》第八十一条", ROADS["weather_limits"]),
-)
-RULES_SINCE = "2024-01-01T00:00:00+08:00"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +51,10 @@ def load(connection: psycopg.Connection, now: datetime, province: Province | Non
             "crew": _upsert(connection, "crew", ("id",), model.crews),
             "key_vehicle": _upsert(connection, "key_vehicle", ("plate_key", "class_group"), model.key_vehicles),
             "rule": _rules(connection, now),
+            "holiday": _holidays(connection),
         }
-        touched = {"rule": written["rule"], "network": sum(written.values()) - written["rule"]}
+        touched = {"rule": written["rule"], "calendar": written["holiday"]}
+        touched["network"] = sum(written.values()) - sum(touched.values())
         for name in (name for name, count in touched.items() if count):
             connection.execute("UPDATE version SET value = value + 1 WHERE name = %s", [name])
     return Report(written=written)
@@ -168,10 +146,24 @@ def _objects(connection: psycopg.Connection, objects: Iterable[RoadsideObject], 
 def _rules(connection: psycopg.Connection, now: datetime) -> int:
     """First versions only: a rule that people have changed since stays as they left it."""
     written = 0
-    for number, kind, name, clause, parameters in RULES:
+    for row in RULES:
         written += connection.execute(
-            "INSERT INTO rule (id, version, kind, name, clause, parameters, valid_from, changed_at, changed_by)"
-            " SELECT %s, 1, %s, %s, %s, %s, %s, %s, 'setup' WHERE NOT EXISTS (SELECT FROM rule WHERE id = %s)",
-            [number, kind, name, clause, Jsonb(parameters), RULES_SINCE, now, number],
-        ).rowcount
+            "INSERT INTO rule (id, version, kind, name, clause, parameters, scope, schedule, exemptions, lateness_s,"
+            " level, state, note, valid_from, changed_at, changed_by)"
+            " SELECT %s, 1, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'setup'"
+            " WHERE NOT EXISTS (SELECT FROM rule WHERE id = %s)",
+            [
+                row.id, row.kind, row.name, row.clause, Jsonb(row.parameters), Jsonb(row.scope), Jsonb(row.schedule),
+                Jsonb(row.exemptions), row.lateness_s, row.level, row.state, row.note, RULES_SINCE, now, row.id,
+            ],
+        ).rowcount  # fmt: skip
     return written
+
+
+def _holidays(connection: psycopg.Connection) -> int:
+    """The days of years of which the table knows nothing yet: what people wrote or took out stays so."""
+    years = {row[0] for row in connection.execute("SELECT DISTINCT extract(year FROM day)::int FROM holiday")}
+    days = [row for row in holidays() if row[0].year not in years]
+    with connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO holiday (day, kind, name) VALUES (%s, %s, %s)", days)
+    return len(days)

@@ -4,7 +4,7 @@
 -- Of each rule the newest version that was armed or put off and holds at this time, if it is armed: a draft never counts.
 SELECT * FROM (
     SELECT DISTINCT ON (id) id, version, kind, name, clause, parameters, unit_id, state, level, scope, schedule, exemptions,
-           lateness_s, valid_from, valid_to
+           lateness_s
     FROM rule WHERE state <> 'draft' AND valid_from <= %(at)s AND valid_to > %(at)s AND kind = ANY (%(kinds)s)
     ORDER BY id, version DESC
 ) AS newest WHERE state = 'armed' ORDER BY id;

@@ -61,7 +61,7 @@ def measure(options: Options, progress: Progress) -> Measured:
     """Make the drives, let the rule see the readings as they arrive, and compare with the truth."""
     world = make(model_province().sections, vehicles=options.vehicles, seed=options.seed)
     progress(f"{len(world.drives):,} drives over sections, {len(world.rows):,} readings")
-    parameters = next(parameters for _, kind, _, _, parameters in RULES if kind == SECTION_SPEED)
+    parameters = next(row.parameters for row in RULES if row.kind == SECTION_SPEED)
     allowed = 1 + parameters["tolerance_percent"] / 100
     found = find(world, _rulebook())
     ours, spot = score_findings(world, found, allowed), score_spot(world, allowed)
@@ -92,8 +92,15 @@ def _rulebook() -> RuleBook:
         entries=(),
         sections=[(s.id, s.from_checkpoint, s.to_checkpoint, s.length_m, s.limit_kmh) for s in sections],
         rules=[
-            {"id": number, "version": 1, "kind": kind, "name": name, "clause": clause, "parameters": parameters}
-            for number, kind, name, clause, parameters in RULES
+            {
+                "id": row.id,
+                "version": 1,
+                "kind": row.kind,
+                "name": row.name,
+                "clause": row.clause,
+                "parameters": row.parameters,
+            }
+            for row in RULES
         ],
         audience_of_checkpoint={},
     )

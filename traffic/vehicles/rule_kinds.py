@@ -26,7 +26,7 @@ class SectionSpeedParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleKind:
-    """One kind. `scoped`: scope, schedule and exemptions of its rows count; `many`: there may be several rules of it."""
+    """One kind. `scoped`: scope, schedule and exemptions of its rows count; `many`: there may be several of it."""
 
     name: str
     read: ReadParameters
