@@ -121,10 +121,11 @@ class Catalogue:
         """GA 24.7 class under which a plate is registered, 0 for one that is not: for senders that tell none."""
         return self.registered.class_of(plate_key, plate_color)
 
-    def find_platform(self, user: int) -> Device | None:
-        """The JT/T 809 platform that logs in as this user."""
+    def find_platform(self, centre: int) -> Device | None:
+        """The JT/T 809 platform of this access code."""
         return next(
-            (device for device in self.devices.values() if device.kind == "jt809" and device.link.user == user), None
+            (device for device in self.devices.values() if device.kind == "jt809" and device.link.centre == centre),
+            None,
         )
 
     def find_device(self, device_id: int) -> Device | None:

@@ -6,7 +6,7 @@ Administrators write it; what is wrong in it shuts that sender out instead of op
 | --- | --- | --- |
 | `peers` | all | addresses and networks that it may come from; none: any, where it shows a password or key |
 | `hosts` | jt809, gat1400 | where it may be called, beside the address that it comes from |
-| `user`, `centre`, `year` | jt809 | user and access code of its login; 2011 (else) or 2019 |
+| `user`, `centre` | jt809 | user and access code of its login |
 | `keyless` | ministry | its address alone tells who it is: `peers` must then name it |
 | `codes` | ministry, gat1400 | its checkpoint codes -> ours |
 | `directions` | ministry | its direction codes -> 1 with the stakes, 2 against them |
@@ -22,8 +22,6 @@ from urllib.parse import urlsplit
 
 from traffic.errors import TrafficError
 
-YEARS = (2011, 2019)
-
 
 class LinkWrong(TrafficError):
     """The column says something that cannot be; the sentence names the key."""
@@ -37,7 +35,6 @@ class DeviceLink:
     hosts: frozenset[str] = frozenset()
     user: int = 0
     centre: int = 0
-    year: int = 2011
     keyless: bool = False
     codes: Mapping[str, str] = field(default_factory=dict)
     directions: Mapping[str, int] = field(default_factory=dict)
@@ -72,7 +69,6 @@ def read_link(told: Mapping[str, Any]) -> DeviceLink:
             hosts=frozenset(map(str, told.get("hosts", ()))),
             user=int(told.get("user", 0)),
             centre=int(told.get("centre", 0)),
-            year=int(told.get("year", 2011)),
             keyless=bool(told.get("keyless", False)),
             codes={str(theirs): str(ours) for theirs, ours in dict(told.get("codes", {})).items()},
             directions={str(code): int(way) for code, way in dict(told.get("directions", {})).items()},
@@ -81,8 +77,6 @@ def read_link(told: Mapping[str, Any]) -> DeviceLink:
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise LinkWrong(f"the link cannot be read: {error}") from error
-    if link.year not in YEARS:
-        raise LinkWrong(f"year is {link.year}; JT/T 809 is of 2011 or 2019")
     if link.keyless and not link.peers:
         raise LinkWrong("keyless needs peers: else anybody could be this sender")
     if not set(link.directions.values()) <= {0, 1, 2}:
