@@ -11,7 +11,7 @@ from typing import Any
 from chinese_calendar import constants as calendar
 
 from traffic.roads.cycle import DEFAULTS as ROADS
-from traffic.vehicles.rule_kinds import KINDS
+from traffic.rule_kinds import KINDS
 
 HOLIDAYS_SINCE = 2024  # year
 RULES_SINCE = "2024-01-01T00:00:00+08:00"

@@ -283,8 +283,11 @@ SELECT plate_key, class_group, plate, kind, unit_id FROM key_vehicle ORDER BY pl
 SELECT id, from_checkpoint, to_checkpoint, length_m, limit_kmh FROM section;
 
 -- name: rules
-SELECT DISTINCT ON (id) id, version, kind, name, clause, parameters FROM rule
-WHERE valid_from <= %(at)s AND valid_to > %(at)s ORDER BY id, version DESC;
+-- Of each rule the newest version that holds, if it is armed: a draft counts for nothing.
+SELECT id, version, kind, name, clause, parameters FROM (
+    SELECT DISTINCT ON (id) id, version, kind, name, clause, parameters, state FROM rule
+    WHERE state <> 'draft' AND valid_from <= %(at)s AND valid_to > %(at)s ORDER BY id, version DESC
+) AS newest WHERE state = 'armed' ORDER BY id;
 
 -- name: watchlist
 SELECT id, number, plate, plate_key, class_group, category, level, facts, intercept, unit_id, visibility, audience,

@@ -16,11 +16,11 @@ from psycopg.rows import dict_row
 from traffic.database import queries
 from traffic.errors import SettingsError
 from traffic.positions import PLACE
+from traffic.rule_kinds import KINDS, RuleKind
 from traffic.store import us_of
 from traffic.vehicles.areas import Fence, parse_fence
 from traffic.vehicles.ground import Ground
 from traffic.vehicles.permits import Permits, parse_permit
-from traffic.vehicles.rule_kinds import KINDS, RuleKind
 from traffic.vehicles.schedule import Holidays
 from traffic.vehicles.terms import RuleTerms, parse_terms
 
@@ -101,38 +101,37 @@ def load_holidays(connection: psycopg.Connection) -> Holidays:
 
 def load_ground(connection: psycopg.Connection, at: datetime) -> Ground:
     """What scopes are resolved with."""
-    return build_ground(
-        checkpoints=connection.execute(SQL["ground_checkpoints"]).fetchall(),
-        roads=connection.execute(SQL["ground_roads"]).fetchall(),
-        units=connection.execute(SQL["ground_units"], {"at": at}).fetchall(),
-        holidays=load_holidays(connection),
-        fences=load_fences(connection),
-    )
+    rows = {name: connection.execute(SQL[name], {"at": at}).fetchall() for name in _GROUND}
+    return build_ground(rows, load_fences(connection))
+
+
+async def load_ground_async(connection: psycopg.AsyncConnection, at: datetime) -> Ground:
+    """As `load_ground`, for the API; broken fences are left out."""
+    rows = {name: await (await connection.execute(SQL[name], {"at": at})).fetchall() for name in _GROUND}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        fences, _ = read_fences(await (await cursor.execute(SQL["fences"])).fetchall())
+    return build_ground(rows, fences)
 
 
 # ---------------------------------------------------------------- rows to facts
-def build_ground(
-    *,
-    checkpoints: Sequence[Sequence[Any]],
-    roads: Iterable[Sequence[Any]],
-    units: Iterable[Sequence[Any]],
-    holidays: Holidays,
-    fences: Iterable[Fence],
-) -> Ground:
-    """From rows of the statements `ground_...`."""
+_GROUND = ("ground_checkpoints", "ground_roads", "ground_units", "ground_holidays")
+
+
+def build_ground(rows: Mapping[str, Sequence[Sequence[Any]]], fences: Iterable[Fence]) -> Ground:
+    """From the rows of the statements of these names."""
+    checkpoints, roads = rows["ground_checkpoints"], rows["ground_roads"]
     places = np.zeros(len(checkpoints), PLACE)
     for number, (_, road, stake_m, unit, _, _) in enumerate(checkpoints):
         places[number]["road"], places[number]["stake_m"], places[number]["unit"] = road, stake_m, unit
-    known = [(number, code, kind) for number, code, kind in roads]
     return Ground(
         checkpoints=np.array([row[0] for row in checkpoints], np.int64),
         checkpoint_places=places,
         checkpoint_lon=np.array([row[4] for row in checkpoints], np.float64),
         checkpoint_lat=np.array([row[5] for row in checkpoints], np.float64),
-        roads={code: number for number, code, _ in known},
-        road_kinds={number: kind for number, _, kind in known},
-        below={unit: frozenset(members) for unit, members in units},
-        holidays=holidays,
+        roads={code: number for number, code, _ in roads},
+        road_kinds={number: kind for number, _, kind in roads},
+        below={unit: frozenset(members) for unit, members in rows["ground_units"]},
+        holidays=Holidays.of((day, kind) for day, kind in rows["ground_holidays"]),
         fences={fence.id: fence for fence in fences},
     )
 

@@ -74,3 +74,13 @@ def checked_number(field: str, said: Any, low: float, high: float) -> float:
     if isinstance(said, bool) or not isinstance(said, int | float) or not low <= said <= high:
         raise refused(field, f"must be a number from {low:g} to {high:g}", said)
     return float(said)
+
+
+def checked_text(field: str, said: Any, low: int, high: int) -> str:
+    """A text of so many characters without control characters, blanks around it taken off; every database holds it."""
+    text = said.strip() if isinstance(said, str) else ""
+    if not isinstance(said, str) or not low <= len(text) <= high:
+        raise refused(field, f"must be a text of {low} to {high} characters")
+    if not text.isprintable():  # control characters, NUL and halves of surrogate pairs
+        raise refused(field, "must hold printable characters only")
+    return text

@@ -55,12 +55,16 @@ def parse_stretches(where: str, said: Any, roads: Mapping[str, int]) -> Stretche
         road = roads.get(one["road"]) if isinstance(one.get("road"), str) else None
         if road is None:
             raise refused(f"{here}.road", "must be the code of a known road", one.get("road", ""))
-        start = checked_whole(f"{here}.from_stake_m", one.get("from_stake_m", 0), 0, STAKE_M_MAX)
-        end = checked_whole(f"{here}.to_stake_m", one.get("to_stake_m", STAKE_M_MAX), 0, STAKE_M_MAX)
+        start = _given(here, one, "from_stake_m", 0, STAKE_M_MAX)
+        end = _given(here, one, "to_stake_m", STAKE_M_MAX, STAKE_M_MAX)
         if end < start:
             raise refused(f"{here}.to_stake_m", f"must not lie before from_stake_m ({start})", end)
-        direction = one.get("direction", _BOTH)
-        checked_whole(f"{here}.direction", direction, _BOTH, max(STAKES_INCREASE, STAKES_DECREASE))
+        direction = _given(here, one, "direction", _BOTH, max(STAKES_INCREASE, STAKES_DECREASE))
         rows.append((road, start, end, direction))
     columns = np.array(rows, np.int64).reshape(-1, 4)
     return Stretches(road=columns[:, 0], from_stake_m=columns[:, 1], to_stake_m=columns[:, 2], direction=columns[:, 3])
+
+
+def _given(where: str, said: Mapping[str, Any], name: str, left_out: int, high: int) -> int:
+    value = said.get(name)
+    return left_out if value is None else checked_whole(f"{where}.{name}", value, 0, high)

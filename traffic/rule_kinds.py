@@ -5,6 +5,8 @@ from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
 from traffic import findings
+from traffic.roads.cycle import DEFAULTS as ROADS
+from traffic.roads.cycle import RoadRules
 from traffic.roads.parameters import bounded, defaults_of, fill
 from traffic.vehicles import bans, registry_state
 from traffic.vehicles.terms import ReadParameters
@@ -61,6 +63,15 @@ def _of_module(kind: str, module: Any) -> RuleKind:
     return RuleKind(name=kind, read=module.from_parameters, defaults=module.DEFAULTS)
 
 
+def _of_roads(kind: str) -> RuleKind:
+    """A rule of the 30 s picture, of which there is one."""
+
+    def read(said: Mapping[str, Any]) -> Any:
+        return getattr(RoadRules.from_parameters({kind: said}), kind)
+
+    return RuleKind(name=kind, read=read, defaults=ROADS[kind], scoped=False, many=False)
+
+
 KINDS: Mapping[str, RuleKind] = {
     kind.name: kind
     for kind in (
@@ -68,6 +79,7 @@ KINDS: Mapping[str, RuleKind] = {
         _unscoped(findings.SECTION_SPEED, SectionSpeedParameters),
         _of_module(findings.BAN, bans),
         _of_module(findings.REGISTRY_STATE, registry_state),
+        *map(_of_roads, ROADS),
     )
 }
 
