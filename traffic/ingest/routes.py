@@ -13,6 +13,7 @@ from traffic.ingest.desk import Desk
 from traffic.ingest.figures import Figures
 from traffic.ingest.import_routes import add_imports
 from traffic.ingest.intake import Budget
+from traffic.ingest.ministry_routes import add_ministry
 from traffic.ingest.native_routes import add_native
 from traffic.ingest.viid_routes import add_viid
 
@@ -28,6 +29,7 @@ def build_app(desk: Desk, figures: Figures, *, client: redis.asyncio.Redis, serv
     doorway = Doorway(app, figures)
     add_native(doorway, desk, budget)
     add_imports(doorway, desk, client)
+    add_ministry(doorway, desk, budget)
     add_viid(doorway, desk, budget, server_id)
     _add_health(app, desk, figures, budget, client)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]
