@@ -34,6 +34,10 @@ class Figures(Mapping[str, object]):
             "traffic_door_request_seconds", "Seconds to the answer", ["door"], registry=self.registry, buckets=_SECONDS
         )
         self._bodies = Gauge("traffic_door_bodies", "Bodies held at this moment", registry=self.registry)
+        self._terminals = Gauge(
+            "traffic_door_terminals", "Connections of terminals by whether they logged in", ["state"],
+            registry=self.registry,
+        )  # fmt: skip
         self._totals: dict[str, int] = {
             "requests": 0, "accepted": 0, "rejected": 0, "not_taken": 0, "refused_requests": 0,
         }  # fmt: skip
@@ -61,6 +65,12 @@ class Figures(Mapping[str, object]):
     def bodies(self, count: int) -> None:
         """How many bodies are held now."""
         self._bodies.set(count)
+
+    def terminals(self, *, connections: int, logged_in: int) -> None:
+        """How many terminals are connected now."""
+        self._terminals.labels("logged_in").set(logged_in)
+        self._terminals.labels("waiting").set(connections - logged_in)
+        self._totals["terminals"] = logged_in
 
     def page(self) -> bytes:
         """The page that Prometheus reads."""

@@ -68,7 +68,7 @@ def check(read: Records[PositionRecord], *, device: Device, bench: Bench, receiv
         *_about_crews(column, of_crew, crew_at, crews),
         *_about_plates(column, of_crew, plates),
         *time_checks(rows["observed_at"], received_us),
-        ("lon", ~in_china(np.array(column["lon"], np.float64), np.array(column["lat"], np.float64)), _no_point),
+        ("lon", ~in_china(np.array(column["lon"], np.float64), np.array(column["lat"], np.float64)), no_point),
     ]
     good, refusals = judge_rows(checks, read)
     index = np.array(read.index, np.int64)
@@ -83,7 +83,8 @@ def _in_wgs84(column: dict[str, tuple]) -> tuple[np.ndarray, np.ndarray]:
     return lon, lat
 
 
-def _no_point(row: int) -> tuple[Reason, str]:
+def no_point(row: int) -> tuple[Reason, str]:
+    """Why a point is refused."""
     return Reason.OUT_OF_RANGE, "longitude and latitude are no point in China"
 
 

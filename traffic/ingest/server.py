@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 import socket
 from collections.abc import Coroutine, Generator
@@ -20,8 +21,13 @@ from traffic.ingest.coalesce import Coalescer
 from traffic.ingest.desk import Desk
 from traffic.ingest.devices import POLL_S, Registry, Sessions
 from traffic.ingest.figures import Figures
+from traffic.ingest.platforms import Platforms
+from traffic.ingest.platforms import listen as listen_for_platforms
 from traffic.ingest.protocol import BoundedProtocol
 from traffic.ingest.routes import build_app
+from traffic.ingest.terminal_book import TerminalBook
+from traffic.ingest.terminals import TerminalDoor
+from traffic.ingest.terminals import listen as listen_for_terminals
 from traffic.log import configure
 from traffic.settings import Settings
 from traffic.stream import BusWriter, connect_redis
@@ -35,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then stop accepting, finish what is in flight, and return."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a file for each terminal
     gc.freeze()  # what was imported stays: the collector need not walk over it again and again
     gc.set_threshold(50_000)  # a body of records makes thousands of tuples that live for milliseconds
     configure(settings.log_level, "doors")
@@ -68,13 +76,18 @@ async def serve(settings: Settings, stop: asyncio.Event, listener: socket.socket
     client = connect_redis(settings.redis_url)
     registry = Registry(settings.database_url, settings.clock, Heartbeat("doors", instance_name()), figures)
     writer = BusWriter(client, partitions=settings.partitions, bytes_max=settings.bus_bytes_max)
-    desk = Desk(settings, registry, Sessions(client), Coalescer(writer), figures)
+    coalescer = Coalescer(writer)
+    desk = Desk(settings, registry, Sessions(client), coalescer, figures)
+    book = TerminalBook(settings.database_url, settings.clock, f"{instance_name()}:{settings.terminal_port}")
+    terminals = TerminalDoor(book, coalescer, figures, client)
     app = build_app(desk, figures, client=client, server_id=settings.viid_server_id)
     loaded = asyncio.Event()
     keeping = asyncio.create_task(registry.keep(loaded))
     try:
         if await _either(_ready(client, loaded), stop, keeping):
-            await _serve(app, listener or listen(settings), stop, keeping)
+            platforms = Platforms(desk, settings)
+            async with terminals.open(listen_for_terminals(settings)), platforms.open(listen_for_platforms(settings)):
+                await _serve(app, listener or listen(settings), stop, keeping)
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
