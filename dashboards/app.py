@@ -25,6 +25,7 @@ from dashboards.api import (
     lookups,
     places,
     quarantine,
+    rules,
     sensors,
     service,
     session,
@@ -34,6 +35,7 @@ from dashboards.api import (
 from dashboards.asyncapi import VERSION
 from dashboards.deps import Deps
 from dashboards.feed_reader import FeedReader
+from dashboards.grounds import Grounds
 from dashboards.metrics import Metrics
 from dashboards.monitor import Monitor
 from dashboards.protocol import prepared
@@ -60,9 +62,10 @@ def build_app(deps: Deps) -> FastAPI:
     app.state.deps = deps
     app.state.areas = area.Areas()
     app.state.gazetteer = places.Gazetteer()
+    app.state.grounds = Grounds()
     errors.install(app)
     roads = (links, events, sensors, trends, places, conditions)
-    for module in (session, area, units, *roads, findings, lookups, quarantine, service):
+    for module in (session, area, units, *roads, findings, lookups, quarantine, rules, service):
         app.include_router(module.router)
     app.add_route("/{path:path}", shell.web_client, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)

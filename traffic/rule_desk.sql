@@ -42,3 +42,44 @@ SELECT id, code, name, kind, shape, unit_id FROM fence WHERE enabled ORDER BY id
 -- Permits that held at this time or later; what ended before is of no use to a live picture.
 SELECT id, kind, plate_key, class_group, valid_from, valid_to, hours, weekdays, roads
 FROM permit WHERE enabled AND valid_to > %(since)s ORDER BY plate_key, id;
+
+-- name: desk_list
+-- Of each rule its newest version as people left it, and the version that is in force now, if one is.
+SELECT r.*, (
+    SELECT CASE WHEN v.state = 'armed' THEN v.version END FROM rule v
+    WHERE v.id = r.id AND v.state <> 'draft' AND v.valid_from <= %(at)s AND v.valid_to > %(at)s
+    ORDER BY v.version DESC LIMIT 1
+) AS in_force
+FROM (
+    SELECT DISTINCT ON (id) id, version, kind, name, clause, parameters, unit_id, state, level, scope, schedule, exemptions,
+           lateness_s, note, valid_from, least(valid_to, timestamptz '9999-12-31 00:00:00+00') AS valid_to, changed_at, changed_by
+    FROM rule WHERE %(id)s::int IS NULL OR id = %(id)s ORDER BY id, version DESC
+) AS r ORDER BY r.id;
+
+-- name: desk_versions
+-- Every version of one rule, newest first.
+SELECT id, version, kind, name, clause, parameters, unit_id, state, level, scope, schedule, exemptions, lateness_s, note,
+       valid_from, least(valid_to, timestamptz '9999-12-31 00:00:00+00') AS valid_to, changed_at, changed_by
+FROM rule WHERE id = %(id)s ORDER BY version DESC LIMIT %(limit)s;
+
+-- name: desk_number
+-- People's rules are numbered behind those that come with the system.
+SELECT nextval('rule_number')::int;
+
+-- name: desk_insert
+-- A version comes right behind the one that its author saw, or not at all.
+INSERT INTO rule (id, version, kind, name, clause, parameters, unit_id, state, level, scope, schedule, exemptions, lateness_s,
+    note, valid_from, valid_to, changed_at, changed_by)
+SELECT %(id)s, %(based_on)s + 1, %(kind)s, %(name)s, %(clause)s, %(parameters)s, %(unit_id)s, %(state)s, %(level)s, %(scope)s,
+    %(schedule)s, %(exemptions)s, %(lateness_s)s, %(note)s, %(valid_from)s,
+    coalesce(%(valid_to)s, timestamptz '9999-12-31 00:00:00+00'), %(now)s, %(by)s
+WHERE coalesce((SELECT max(version) FROM rule WHERE id = %(id)s), 0) = %(based_on)s;
+
+-- name: desk_changed
+-- Workers read the rules anew within a second.
+UPDATE version SET value = value + 1 WHERE name = %(name)s;
+
+-- name: desk_fired
+-- How often the rule has spoken on each local day, as far as the viewer may see.
+SELECT to_char(raised_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD') AS day, count(*) AS count
+FROM finding WHERE kind = %(kind)s AND rule_id = %(id)s AND raised_at > %(since)s GROUP BY 1 ORDER BY 1;

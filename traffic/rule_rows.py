@@ -177,3 +177,16 @@ def read_fences(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[Fence, ...], l
         except SettingsError as error:
             broken.append(BrokenRow(what="fence", id=row["id"], version=0, reason=str(error)))
     return tuple(good), broken
+
+
+def why_broken(row: Mapping[str, Any], ground: Ground) -> str | None:
+    """The sentence that says why a row of `rule` cannot be followed; None where it can."""
+    try:
+        kind = KINDS.get(row["kind"])
+        if kind is not None and not kind.scoped:
+            kind.read(row["parameters"])
+        else:
+            read_terms(row, ground)
+    except SettingsError as error:
+        return str(error)
+    return None
