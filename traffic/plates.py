@@ -20,9 +20,9 @@ _DROPPED = str.maketrans("", "", " \t\r\n·•・.-_—")
 
 # A number can exist on two classes at once only for these; every other class shows itself in the text.
 CLASS_UNCERTAIN, CLASS_LARGE, CLASS_SMALL, CLASS_MOTORCYCLE, CLASS_OTHER = 0, 1, 2, 3, 4
-_GROUP_OF_CLASS = np.full(100, CLASS_OTHER, np.int64)
-_GROUP_OF_CLASS[0], _GROUP_OF_CLASS[1], _GROUP_OF_CLASS[2] = CLASS_UNCERTAIN, CLASS_LARGE, CLASS_SMALL
-_GROUP_OF_CLASS[[7, 8]] = CLASS_MOTORCYCLE
+GROUP_OF_CLASS = np.full(100, CLASS_OTHER, np.int64)
+GROUP_OF_CLASS[0], GROUP_OF_CLASS[1], GROUP_OF_CLASS[2] = CLASS_UNCERTAIN, CLASS_LARGE, CLASS_SMALL
+GROUP_OF_CLASS[[7, 8]] = CLASS_MOTORCYCLE
 
 
 def fold(raw: str) -> str:
@@ -61,15 +61,15 @@ def plate_text(key: int) -> str | None:
 
 def class_group(plate_class: int) -> int:
     """Class group of a GA 24.7 plate class (0: uncertain)."""
-    return int(_GROUP_OF_CLASS[plate_class]) if 0 <= plate_class < 100 else CLASS_OTHER
+    return int(GROUP_OF_CLASS[plate_class]) if 0 <= plate_class < 100 else CLASS_OTHER
 
 
 def classes_of_group(group: int) -> list[int]:
     """The GA 24.7 classes of a group."""
-    return np.flatnonzero(_GROUP_OF_CLASS == group).tolist()
+    return np.flatnonzero(GROUP_OF_CLASS == group).tolist()
 
 
 def vehicle_keys(plate_keys: np.ndarray, plate_classes: np.ndarray) -> np.ndarray:
     """Identity of vehicles as int64: plate and class group (shape of both inputs)."""
-    groups = _GROUP_OF_CLASS[np.clip(plate_classes, 0, 99)]
+    groups = GROUP_OF_CLASS[np.clip(plate_classes, 0, 99)]
     return (plate_keys.astype(np.int64) << 3) | groups

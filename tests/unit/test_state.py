@@ -1,6 +1,7 @@
 """The memory of vehicles: the newest observations of each, pages of it, and forgetting."""
 
 from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from traffic.plates import vehicle_keys
 from traffic.readings import logical_partitions
 from traffic.vehicles import absorb
 from traffic.vehicles.key_index import MISSING, KeyIndex
-from traffic.vehicles.state import FORMAT, SnapshotUnreadable, VehicleState, by_vehicle
+from traffic.vehicles.state import FORMAT, SnapshotUnreadable, VehicleState
 
 
 def key_of(rows: np.ndarray) -> np.ndarray:
@@ -204,24 +205,24 @@ def test_a_page_of_none_is_a_page() -> None:
     assert len(state) == 0
 
 
-def test_a_copy_of_some_vehicles_changes_nothing_in_the_original() -> None:
+def test_a_batch_lies_by_vehicle_and_time_each_record_once_and_what_is_held_stays() -> None:
     state = VehicleState()
-    rows = passages(*((minute, A) for minute in range(20)))
-    absorb(state, rows)
-    copy = state.copy_of(key_of(rows))
-    absorb(copy, passages((30, B)))
-    assert minutes_of(copy, rows)[-1] == 30
-    assert minutes_of(state, rows) == list(range(4, 20))
-
-
-def test_histories_show_what_is_fresh_among_what_is_held() -> None:
-    state = VehicleState()
-    absorb(state, passages((0, A), (2, A)))
-    histories = state.with_fresh(*by_vehicle(passages((2, A), (1, B), (3, B))))
-    row = histories.valid[0]
-    at = ((histories.observations["observed_at"][0, row] - T0) / MINUTE).tolist()
-    assert at == [0, 1, 2, 3]
-    assert histories.fresh[0, row].tolist() == [False, True, False, True]
+    absorb(state, passages((0, A)))
+    rows = np.concatenate(
+        [passages((5, B), (1, A), (5, B), (3, A)), passages((2, A), plate=""), passages((2, B), plate="吉A2")]
+    )
+    fresh = state.lay_out(rows)
+    at = ((fresh.seen["observed_at"] - T0) / MINUTE).tolist()
+    assert [at[start:end] for start, end in pairwise(fresh.first.tolist())] == [[1, 3, 5], [2]]
+    assert (
+        fresh.vehicles["key"][fresh.who].tolist()
+        == vehicle_keys(rows["plate_key"], rows["plate_class"])[[0, 5]].tolist()
+    )
+    assert len(state) == 1
+    assert minutes_of(state, rows[:1]) == [0]
+    state.merge(fresh)
+    assert minutes_of(state, rows[:1]) == [0, 1, 3, 5]
+    assert len(state) == 2
 
 
 def test_the_index_finds_what_was_put_and_not_what_was_removed() -> None:

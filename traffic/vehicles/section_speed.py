@@ -7,19 +7,33 @@ brings one, and the difference to what would have been said without it is what t
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from traffic.limits import SECTION_TRAVEL_MAX_S
 from traffic.network import Section
 from traffic.vehicles import travel_time
-from traffic.vehicles.state import Histories
+from traffic.vehicles.state import OBSERVATION, Fresh
 
+SECTION = np.dtype(
+    [
+        ("travel_min_us", "<i8"),
+        ("travel_max_us", "<i8"),
+        ("broken_max_us", "<i8"),
+        ("id", "<i4"),
+        ("start", "<i4"),
+        ("end", "<i4"),
+        ("number", "<i4"),  # of the row
+    ]
+)
+SAID = np.dtype([("key", "<i8"), ("section", "<i4"), ("has_entry", "?"), ("has_cause", "?"), ("spare", "<i2")])
+EXIT, ENTRY, CAUSE = 0, 1, 2  # the observations that a judgement shows
+JUDGEMENTS, FACTS = 0, 1  # of `Told.counts`
 CLOCK_ERROR_S = 2.0  # two devices, each in step with its time server to a second
 CONFIDENCE_BEYOND_CLOCKS, CONFIDENCE_WITHIN_CLOCKS = 0.9, 0.6
 _SHARES_OF_LEVEL = ((0.5, 2), (0.2, 3))  # 50 % and 20 % over the limit are where the law becomes graver
 _LEVEL_ELSE = 4
-_BLOCK = 8_192  # pairs of vehicle and section looked at together, so that memory has a bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,122 +72,79 @@ class Seen:
     travels: np.ndarray
 
 
+class Columns(NamedTuple):
+    """The sections as kernels get them. `ends`: checkpoints, ascending; the sections that begin or end at the i-th one
+    are `section_of[first_of[i]:first_of[i + 1]]`, numbers of rows in `table`."""
+
+    table: np.ndarray
+    ends: np.ndarray
+    first_of: np.ndarray
+    section_of: np.ndarray
+
+
+class Told(NamedTuple):
+    """Room for what a kernel says; `counts` may be more than there is room for: then it is asked again."""
+
+    said: np.ndarray
+    shown: np.ndarray  # for each word: EXIT, ENTRY, CAUSE
+    facts: np.ndarray
+    counts: np.ndarray
+
+
 class Sections:
     """The sections as columns, and which of them each checkpoint begins or ends."""
 
     def __init__(self, sections: Iterable[Section] = (), rule: SectionRule | None = None) -> None:
         self.sections = tuple(sections)
         self.rule = rule or SectionRule()
-        self._from = np.array([s.from_checkpoint for s in self.sections], np.int64)
-        self._to = np.array([s.to_checkpoint for s in self.sections], np.int64)
-        self._ids = np.array([s.id for s in self.sections], np.int64)
-        self._travel_min_us, self._travel_max_us = self._bounds()
-        checkpoints = np.concatenate([self._from, self._to])
+        table = np.array([self._row(number, section) for number, section in enumerate(self.sections)], SECTION)
+        checkpoints = np.concatenate([table["start"], table["end"]]).astype(np.int64)
         order = np.argsort(checkpoints, kind="stable")
-        self._checkpoints, self._first, self._many = np.unique(
-            checkpoints[order], return_index=True, return_counts=True
-        )
-        self._of_checkpoint = np.concatenate([np.arange(len(self.sections))] * 2)[order]
+        ends, first = np.unique(checkpoints[order], return_index=True)
+        section_of = np.concatenate([np.arange(len(table))] * 2)[order]
+        self._columns = Columns(table, ends, np.append(first, len(order)).astype(np.int64), section_of)
 
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Travel times (us, both inclusive) between which a section's limit was broken by driving."""
-        slowest, fastest = [], []
-        for section in self.sections:
-            allowed_kmh = section.limit_kmh * (1 + self.rule.tolerance_share)
-            slowest.append(int(np.ceil(section.length_m * 3.6e6 / allowed_kmh)) - 1)  # speed > allowed
-            fastest.append(int(np.ceil(section.length_m * 3.6e6 / self.rule.speed_kmh_max)))
-        shortest = int(self.rule.travel_s_min * 1e6)
-        return (
-            np.maximum(np.array(fastest, np.int64), shortest),
-            np.minimum(np.array(slowest, np.int64), SECTION_TRAVEL_MAX_S * 1_000_000),
-        )
+    def _row(self, number: int, section: Section) -> tuple[int, ...]:
+        """Travel times (us, inclusive) that count as such, and those among which the limit was broken by driving."""
+        allowed_kmh = section.limit_kmh * (1 + self.rule.tolerance_share)
+        slowest = int(np.ceil(section.length_m * 3.6e6 / allowed_kmh)) - 1  # speed > allowed
+        fastest = int(np.ceil(section.length_m * 3.6e6 / self.rule.speed_kmh_max))
+        shortest = max(fastest, int(self.rule.travel_s_min * 1e6))
+        longest = SECTION_TRAVEL_MAX_S * 1_000_000
+        ends = (section.from_checkpoint, section.to_checkpoint)
+        return shortest, longest, min(slowest, longest), section.id, *ends, number
 
     def __len__(self) -> int:
         return len(self.sections)
 
-    def concerns(self, checkpoints: np.ndarray) -> np.ndarray:
-        """Which of these checkpoints begin or end a section."""
-        if not self.sections:
-            return np.zeros(len(checkpoints), bool)
-        at = np.minimum(np.searchsorted(self._checkpoints, checkpoints), len(self._checkpoints) - 1)
-        return self._checkpoints[at] == checkpoints
+    def judge(self, fresh: Fresh) -> Seen:
+        """What the fresh observations change; the later of judgements on one exit counts."""
+        from traffic.vehicles import section_kernels
 
-    def judge(self, histories: Histories) -> Seen:
-        """What the fresh observations change; judgements by vehicle, section and time of the exit."""
-        vehicle, section = self._touched(histories)
-        judgements: list[Judgement] = []
-        travels: list[np.ndarray] = []
-        for start in range(0, len(vehicle), _BLOCK):
-            seen = self._judge_pairs(histories, vehicle[start : start + _BLOCK], section[start : start + _BLOCK])
-            judgements += seen.judgements
-            travels.append(seen.travels)
-        return Seen(judgements=judgements, travels=travel_time.together(travels))
-
-    def _touched(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of vehicle (row) and section (number) that a fresh observation begins or ends, each once."""
-        row, column = np.nonzero(histories.fresh)
-        checkpoints = histories.observations["checkpoint"][row, column]
-        concerned = self.concerns(checkpoints)
-        row, checkpoints = row[concerned], checkpoints[concerned]
-        at = np.searchsorted(self._checkpoints, checkpoints)
-        many = self._many[at]
-        within = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
-        section = self._of_checkpoint[np.repeat(self._first[at], many) + within]
-        pairs = np.sort(np.repeat(row, many) * len(self.sections) + section)
-        pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)]]
-        return pairs // max(1, len(self.sections)), pairs % max(1, len(self.sections))
-
-    def _judge_pairs(self, histories: Histories, vehicle: np.ndarray, section: np.ndarray) -> Seen:
-        seen, valid = histories.observations, histories.valid[vehicle]
-        checkpoint = seen["checkpoint"][vehicle]
-        is_entry = valid & (checkpoint == self._from[section, None])
-        is_exit = valid & (checkpoint == self._to[section, None])
-        complete = np.flatnonzero(is_entry.any(axis=1) & is_exit.any(axis=1))  # few: the others can say nothing
-        vehicle, section = vehicle[complete], section[complete]
-        is_entry, is_exit = is_entry[complete], is_exit[complete]
-        fresh, observed_at = histories.fresh[vehicle], seen["observed_at"][vehicle]
-        pairs_now = self._entry_of_exit(is_entry, is_exit)
-        pairs_before = self._entry_of_exit(is_entry & ~fresh, is_exit & ~fresh)
-        bounds_us = (self._travel_min_us[section], SECTION_TRAVEL_MAX_S * 1_000_000)
-        travels = travel_time.changes(pairs_before, pairs_now, observed_at, self._ids[section], bounds_us)
-        now = self._broken(pairs_now, observed_at, section)
-        before = self._broken(pairs_before, observed_at, section)
-        said = []
-        for pair, column in zip(*np.nonzero(now != before), strict=True):
-            at, entry = vehicle[pair], now[pair, column]
-            came = bool(fresh[pair, column])
-            cause = None if came else self._cause(is_entry[pair] | is_exit[pair], column)
-            said.append(
-                Judgement(
-                    key=int(histories.keys[at]),
-                    section=self.sections[section[pair]],
-                    exit=seen[at, column],
-                    entry=seen[at, entry] if entry >= 0 else None,
-                    cause=seen[at, cause] if cause is not None else None,
-                )
+        room = [64, len(fresh.seen) + 64]
+        while True:
+            told = Told(
+                np.zeros(room[JUDGEMENTS], SAID),
+                np.zeros((room[JUDGEMENTS], 3), OBSERVATION),
+                np.zeros(room[FACTS], travel_time.TRAVEL_FACT),
+                np.zeros(2, np.int64),
             )
-        return Seen(judgements=said, travels=travels)
+            section_kernels.judge(fresh, self._columns, told)
+            counts = told.counts.tolist()
+            if counts[JUDGEMENTS] <= len(told.said) and counts[FACTS] <= len(told.facts):
+                break
+            room = counts
+        judgements = [self._judgement(told.said[i], told.shown[i]) for i in range(counts[JUDGEMENTS])]
+        return Seen(judgements=judgements, travels=told.facts[: counts[FACTS]])
 
-    @staticmethod
-    def _cause(relevant: np.ndarray, column: int) -> int | None:
-        """The reading at an end of the section just before the exit: the one that came between."""
-        earlier = np.flatnonzero(relevant[:column])
-        return int(earlier[-1]) if len(earlier) else None
-
-    @staticmethod
-    def _entry_of_exit(is_entry: np.ndarray, is_exit: np.ndarray) -> np.ndarray:
-        """For each observation that is the exit of a pair, the column of its entry; -1 elsewhere."""
-        columns = np.arange(is_entry.shape[1])
-        last = np.maximum.accumulate(np.where(is_entry | is_exit, columns, -1), axis=1)
-        last = np.concatenate([np.full((len(last), 1), -1), last[:, :-1]], axis=1)  # before, not at
-        paired = is_exit & (last >= 0) & np.take_along_axis(is_entry, np.maximum(last, 0), axis=1)
-        return np.where(paired, last, -1)
-
-    def _broken(self, pairs: np.ndarray, observed_at: np.ndarray, section: np.ndarray) -> np.ndarray:
-        """Only those pairs whose travel time is a finding."""
-        travel_us = observed_at - np.take_along_axis(observed_at, np.maximum(pairs, 0), axis=1)
-        broken = (travel_us >= self._travel_min_us[section, None]) & (travel_us <= self._travel_max_us[section, None])
-        return np.where(broken, pairs, -1)
+    def _judgement(self, word: np.void, shown: np.ndarray) -> Judgement:
+        return Judgement(
+            key=int(word["key"]),
+            section=self.sections[word["section"]],
+            exit=shown[EXIT],
+            entry=shown[ENTRY] if word["has_entry"] else None,
+            cause=shown[CAUSE] if word["has_cause"] else None,
+        )
 
 
 def speed_kmh(section: Section, travel_us: int) -> float:

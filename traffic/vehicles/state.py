@@ -1,22 +1,22 @@
 """What is remembered of vehicles: for each the newest observations by event time, in columns.
 
 Every vehicle has one row: a ring of RING_OBSERVATIONS observations whose oldest stands at `start`. A row belongs to
-a logical partition, whose rows together are one page of the snapshot.
+a logical partition, whose rows together are one page of the snapshot. Who looks at many vehicles is a kernel: a plain
+loop over `Fresh`, what a batch brings (`ring_kernels`).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 
 from traffic.errors import TrafficError
 from traffic.limits import LOGICAL_PARTITIONS, RING_OBSERVATIONS
-from traffic.plates import vehicle_keys
 from traffic.readings import logical_partitions
-from traffic.vehicles.key_index import MISSING, KeyIndex
+from traffic.vehicles.key_index import KeyIndex
 
-FORMAT = 1  # first byte of a snapshot page; a worker reads this one only: another means a rebuild from the tables
+FORMAT = 2  # first byte of a snapshot page; a worker reads this one only: another means a rebuild from the tables
 OBSERVATION = np.dtype(
     [
         ("observed_at", "<i8"),
@@ -25,210 +25,135 @@ OBSERVATION = np.dtype(
         ("speed_kmh", "<f4"),
         ("direction", "<i2"),
         ("lane", "<i2"),
-        ("spare", "<i4"),  # rounds an observation up to half a cache line
+        ("vehicle_class", "<i2"),  # what the vehicle looked like
+        ("body_color", "<i2"),
     ]
 )
-# The same memory for numpy to move without looking at its fields (ten times faster): an observation, a whole ring.
-_OPAQUE = np.dtype(f"V{OBSERVATION.itemsize}")
-_OPAQUE_RING = np.dtype(f"V{OBSERVATION.itemsize * RING_OBSERVATIONS}")
-_BEFORE_ALL, _AFTER_ALL = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-_APPENDED_MAX = 4  # observations of one vehicle in a batch up to which they are appended one by one
+VEHICLE = np.dtype(
+    [
+        ("key", "<i8"),
+        ("newest", "<i8"),  # event time
+        ("start", "<i4"),
+        ("count", "<i4"),  # 0: nothing is held yet
+        ("logical", "<i4"),
+        ("mark", "<i4"),  # the vehicle's number in the batch that is laid out; noise afterwards
+    ]
+)
+FREE = -1  # `logical` of a row that is nobody's
+SIZE, SPARE, SLOTS_TAKEN, IN_USE = 0, 1, 2, 3  # of `room`: rows ever used, rows free again, and what a kernel added
 _SLOTS = np.arange(RING_OBSERVATIONS)
 _HEAD = np.dtype([("format", "u1"), ("ring", "u1"), ("logical", "<u2"), ("vehicles", "<u4"), ("observations", "<u4")])
 _DIGEST_BYTES = 16
 _ROWS_MIN = 1024
+_NO_TIME = np.iinfo(np.int64).min
 
 
 class SnapshotUnreadable(TrafficError):
     """A snapshot page is of an unknown format or damaged: its partition is rebuilt from the tables."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Histories:
-    """Observations of vehicles side by side: `keys` (n), and n x width observations in time order, where `valid`.
+class Memory(NamedTuple):
+    """The arrays of a VehicleState, as kernels get them. `slots`: KeyIndex; `vehicles`: VEHICLE, each with its ring.
 
-    `fresh` marks those that the state did not hold: a rule compares what it would have said without them.
+    `spare`: rows that are free again, the first `room[SPARE]` of it; `room`: see SIZE.
     """
 
-    keys: np.ndarray
-    observations: np.ndarray
-    valid: np.ndarray
-    fresh: np.ndarray
+    slots: np.ndarray
+    vehicles: np.ndarray
+    rings: np.ndarray
+    spare: np.ndarray
+    room: np.ndarray
+
+
+class Fresh(NamedTuple):
+    """What a batch brings, beside what is held of its vehicles (`vehicles`, `rings`).
+
+    `who`: row of each vehicle. `first`: where its observations begin in `seen`, and at last where all end. `seen`:
+    OBSERVATION by vehicle, time and record, each record once.
+    """
+
+    vehicles: np.ndarray
+    rings: np.ndarray
+    who: np.ndarray
+    first: np.ndarray
+    seen: np.ndarray
 
 
 def observations_of(rows: np.ndarray) -> np.ndarray:
     """PASSAGE rows as observations."""
     seen = np.zeros(len(rows), OBSERVATION)
-    for name in ("observed_at", "source_hash", "checkpoint", "speed_kmh", "direction", "lane"):
+    for name in OBSERVATION.names:  # type: ignore[union-attr]
         seen[name] = rows[name]
     return seen
-
-
-def by_vehicle(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Readable PASSAGE rows, each record of a vehicle once: (vehicle keys, observations) by vehicle, time, record.
-
-    Of two copies of a record the first in the batch stays.
-    """
-    if not rows["plate_key"].all():
-        rows = rows[rows["plate_key"] != 0]
-    keys = vehicle_keys(rows["plate_key"], rows["plate_class"])
-    order = np.argsort(keys, kind="stable")
-    keys, seen = keys[order], observations_of(rows).view(_OPAQUE)[order].view(OBSERVATION)
-    same = keys[1:] == keys[:-1]
-    if not same.any():
-        return keys, seen
-    crowded = np.flatnonzero(np.append(same, False) | np.append(False, same))
-    part = seen[crowded]
-    part = part[np.lexsort((part["source_hash"], part["observed_at"], keys[crowded]))]
-    seen[crowded] = part
-    again = np.zeros(len(keys), bool)
-    again[crowded[1:]] = _repeated(keys[crowded], part)
-    return (keys[~again], seen[~again]) if again.any() else (keys, seen)
-
-
-def _repeated(keys: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Of sorted observations: which, but for the first of all, are the same record as the one before."""
-    return (
-        (keys[1:] == keys[:-1])
-        & (seen["observed_at"][1:] == seen["observed_at"][:-1])
-        & (seen["source_hash"][1:] == seen["source_hash"][:-1])
-    )
 
 
 class VehicleState:
     """The vehicles of the partitions that this worker holds."""
 
     def __init__(self) -> None:
-        self._row_of = KeyIndex()
-        self._free: list[int] = []
-        self._size = 0  # rows ever used
-        self._keys = np.zeros(_ROWS_MIN, np.int64)
-        self._newest = np.zeros(_ROWS_MIN, np.int64)
-        self._start = np.zeros(_ROWS_MIN, np.int64)
-        self._count = np.zeros(_ROWS_MIN, np.int64)  # 0: row not in use
-        self._logical = np.zeros(_ROWS_MIN, np.int64)
-        self._rings = np.zeros(_ROWS_MIN, _OPAQUE_RING)
+        self._index = KeyIndex()
+        self._vehicles = _vehicles(_ROWS_MIN)
+        self._rings = np.zeros((_ROWS_MIN, RING_OBSERVATIONS), OBSERVATION)
+        self._spare = np.zeros(_ROWS_MIN, np.int64)  # rows that are free again
+        self._room = np.zeros(4, np.int64)
         self._dirty = np.zeros(LOGICAL_PARTITIONS, bool)
+        self._held = 0  # vehicles of whom something is held
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return self._held
 
     # ------------------------------------------------------------ reading
 
+    def lay_out(self, rows: np.ndarray) -> Fresh:
+        """PASSAGE rows by vehicle; unreadable plates are nobody. What is held stays as it is."""
+        from traffic.vehicles import ring_kernels
+
+        self._make_room(len(rows))
+        fresh = Fresh(
+            self._vehicles,
+            self._rings,
+            np.empty(len(rows), np.int64),
+            np.empty(len(rows) + 1, np.int64),
+            np.empty(len(rows), OBSERVATION),
+        )
+        count = ring_kernels.lay_out(self._memory(), np.ascontiguousarray(rows), fresh)
+        self._tell_index()
+        first = fresh.first[: count + 1]
+        return fresh._replace(who=fresh.who[:count], first=first, seen=fresh.seen[: first[-1]])
+
     def gather(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Observations of these vehicles: n x RING_OBSERVATIONS in time order, and how many of each row count."""
-        rows = self._row_of.find(keys)
-        return self._gather_rows(rows), np.where(rows >= 0, self._count[rows], 0)
-
-    def with_fresh(self, keys: np.ndarray, seen: np.ndarray) -> Histories:
-        """What is stored of the vehicles of `keys` together with new observations (both as `by_vehicle` gives them).
-
-        Not fresh, and left out, is what the state holds, and what is older than all of a full ring: between it and
-        the ring observations have been forgotten, so that nothing can be concluded from it.
-        """
-        unique, first, counts = _groups(keys)
-        stored, held = self.gather(unique)
-        column = RING_OBSERVATIONS + np.arange(len(keys)) - np.repeat(first, counts)
-        row = np.repeat(np.arange(len(unique)), counts)
-        both = np.empty((len(unique), RING_OBSERVATIONS + int(counts.max(initial=0))), OBSERVATION)
-        both.view(_OPAQUE)[:, :RING_OBSERVATIONS] = stored.view(_OPAQUE)
-        both.view(_OPAQUE)[row, column] = seen.view(_OPAQUE)
-        newest = np.where(held > 0, stored["observed_at"][np.arange(len(held)), np.maximum(held - 1, 0)], _BEFORE_ALL)
-        late = np.flatnonzero(seen["observed_at"] <= newest[row])
-        news = self._is_news(stored[row[late]], held[row[late]], seen[late])
-        fresh = np.zeros(both.shape, bool)
-        fresh[row, column] = True
-        fresh[row[late], column[late]] = news
-        valid = fresh.copy()
-        valid[:, :RING_OBSERVATIONS] = held[:, None] > _SLOTS
-        mixed = np.unique(row[late[news]])
-        if len(mixed):
-            at = np.where(valid[mixed], both["observed_at"][mixed], _AFTER_ALL)
-            order = np.lexsort((both["source_hash"][mixed], at), axis=-1)
-            for part in (both, valid, fresh):
-                part[mixed] = np.take_along_axis(part[mixed], order, axis=1)
-        return Histories(keys=unique, observations=both, valid=valid, fresh=fresh)
-
-    @staticmethod
-    def _is_news(stored: np.ndarray, held: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """Which late observations are neither stored nor older than all of a full ring."""
-        at, source = seen["observed_at"][:, None], seen["source_hash"][:, None]
-        same = (stored["observed_at"] == at) & (stored["source_hash"] == source) & (held[:, None] > _SLOTS)
-        oldest = stored[:, 0]
-        older = (oldest["observed_at"] > seen["observed_at"]) | (
-            (oldest["observed_at"] == seen["observed_at"]) & (oldest["source_hash"] > seen["source_hash"])
-        )
-        return ~same.any(axis=1) & ~((held == RING_OBSERVATIONS) & older)
-
-    def copy_of(self, keys: np.ndarray) -> "VehicleState":
-        """A state of its own with what is stored of these (unique) vehicles, for trying out."""
-        copy = VehicleState()
-        stored, held = self.gather(keys)
-        present = held[:, None] > _SLOTS
-        copy.merge(np.repeat(keys, held), stored[present])
-        return copy
+        rows = self._index.find(keys)
+        at = np.maximum(rows, 0)
+        order = (self._vehicles["start"][at][:, None] + _SLOTS) % RING_OBSERVATIONS
+        return self._rings[at[:, None], order], np.where(rows >= 0, self._vehicles["count"][at], 0)
 
     # ------------------------------------------------------------ writing
 
-    def merge(self, keys: np.ndarray, seen: np.ndarray) -> None:
-        """Take in observations (as `by_vehicle` gives them); of each vehicle the newest RING_OBSERVATIONS stay."""
-        if not len(keys):
-            return
-        unique, first, counts = _groups(keys)
-        rows = self._find_or_make(unique)
-        self._dirty[self._logical[rows]] = True
-        newest = np.where(self._count[rows] > 0, self._newest[rows], _BEFORE_ALL)
-        ahead = (counts <= _APPENDED_MAX) & (seen["observed_at"][first] > newest)
-        for number in range(int(counts[ahead].max(initial=0))):
-            now = ahead & (counts > number)
-            self._append(rows[now], seen[first[now] + number])
-        if not ahead.all():
-            self._mix(rows[~ahead], counts[~ahead], seen[np.repeat(~ahead, counts)])
+    def merge(self, fresh: Fresh) -> None:
+        """Take in what was laid out; of each vehicle the newest RING_OBSERVATIONS stay."""
+        from traffic.vehicles import ring_kernels
 
-    def _append(self, rows: np.ndarray, seen: np.ndarray) -> None:
-        """The common case: one observation for each row, newer than all that the row holds."""
-        count, start = self._count[rows], self._start[rows]
-        full = count == RING_OBSERVATIONS
-        slot = (start + count) % RING_OBSERVATIONS
-        self._rings.view(_OPAQUE)[rows * RING_OBSERVATIONS + slot] = seen.view(_OPAQUE)
-        self._start[rows] = np.where(full, (start + 1) % RING_OBSERVATIONS, start)
-        self._count[rows] = np.where(full, count, count + 1)
-        self._newest[rows] = seen["observed_at"]
-
-    def _mix(self, rows: np.ndarray, counts: np.ndarray, seen: np.ndarray) -> None:
-        """The general case: rings are written anew from the union of what they hold and what came."""
-        numbers = np.arange(len(rows))
-        held = self._count[rows]
-        stored = self._gather_rows(rows)[held[:, None] > _SLOTS]
-        vehicle = np.concatenate([np.repeat(numbers, held), np.repeat(numbers, counts)])
-        union = np.concatenate([stored, seen])
-        order = np.lexsort((union["source_hash"], union["observed_at"], vehicle))  # stable: what is held stays
-        vehicle, union = vehicle[order], union[order]
-        once = np.append(True, ~_repeated(vehicle, union))
-        vehicle, union = vehicle[once], union[once]
-        total = np.bincount(vehicle, minlength=len(rows))
-        back = np.repeat(np.cumsum(total), total) - np.arange(len(vehicle))  # 1: the newest of its vehicle
-        keep = back <= RING_OBSERVATIONS
-        vehicle, union, back = vehicle[keep], union[keep], back[keep]
-        kept = np.minimum(total, RING_OBSERVATIONS)
-        place = rows[vehicle] * RING_OBSERVATIONS + kept[vehicle] - back
-        self._rings.view(_OPAQUE)[place] = union.view(_OPAQUE)
-        self._start[rows] = 0
-        self._count[rows] = kept
-        self._newest[rows] = union["observed_at"][np.cumsum(kept) - 1]
+        self._held += ring_kernels.merge(fresh, self._dirty)
 
     def evict(self, before_us: int) -> int:
         """Vehicles whose newest observation is older leave memory; returns how many."""
-        idle = np.flatnonzero((self._count[: self._size] > 0) & (self._newest[: self._size] < before_us))
-        self._release(idle)
-        return len(idle)
+        return self._release(before_us, np.zeros(LOGICAL_PARTITIONS, bool))
 
     def drop(self, logicals: Iterable[int]) -> None:
         """Pages of partitions that are no longer held leave memory."""
         lost = np.zeros(LOGICAL_PARTITIONS, bool)
         lost[list(logicals)] = True
-        self._release(np.flatnonzero((self._count[: self._size] > 0) & lost[self._logical[: self._size]]))
+        self._release(_NO_TIME, lost)
         self._dirty &= ~lost
+
+    def _release(self, before_us: int, lost: np.ndarray) -> int:
+        from traffic.vehicles import ring_kernels
+
+        gone = ring_kernels.release(self._memory(), before_us, lost)
+        self._tell_index()
+        self._held -= gone
+        return gone
 
     # ------------------------------------------------------------ snapshot pages
 
@@ -246,83 +171,59 @@ class VehicleState:
 
     def dump(self, logical: int) -> bytes:
         """The page of a logical partition: head, vehicle keys, counts, observations in time order, digest."""
-        rows = np.flatnonzero((self._count[: self._size] > 0) & (self._logical[: self._size] == logical))
-        rows = rows[np.argsort(self._keys[rows])]
-        count = self._count[rows]
-        seen = self._gather_rows(rows)[count[:, None] > _SLOTS]
+        used = self._vehicles[: self._room[SIZE]]
+        rows = np.flatnonzero((used["logical"] == logical) & (used["count"] > 0))
+        rows = rows[np.argsort(used["key"][rows])]
+        keys, count = used["key"][rows], used["count"][rows]
+        order = (used["start"][rows][:, None] + _SLOTS) % RING_OBSERVATIONS
+        seen = self._rings[rows[:, None], order][count[:, None] > _SLOTS]
         head = np.array([(FORMAT, RING_OBSERVATIONS, logical, len(rows), len(seen))], _HEAD)
-        body = b"".join((head.tobytes(), self._keys[rows].tobytes(), count.astype("u1").tobytes(), seen.tobytes()))
+        body = b"".join((head.tobytes(), keys.tobytes(), count.astype("u1").tobytes(), seen.tobytes()))
         return body + blake2b(body, digest_size=_DIGEST_BYTES).digest()
 
     def load(self, logical: int, page: bytes) -> None:
         """Put a page in the place of what is held of its logical partition; raises SnapshotUnreadable."""
+        from traffic.vehicles import ring_kernels
+
         keys, counts, seen = _read_page(logical, bytes(page))
         self.drop([logical])
-        if len(keys):
-            rows = self._find_or_make(keys)
-            ends = np.cumsum(counts)
-            slot = np.arange(len(seen)) - np.repeat(ends - counts, counts)
-            self._rings.view(_OPAQUE)[np.repeat(rows, counts) * RING_OBSERVATIONS + slot] = seen.view(_OPAQUE)
-            self._count[rows] = counts
-            self._newest[rows] = seen["observed_at"][ends - 1]
+        self._make_room(len(keys))
+        self._held += ring_kernels.fill(self._memory(), keys, counts, seen)
+        self._tell_index()
 
     # ------------------------------------------------------------ rows
 
-    def _gather_rows(self, rows: np.ndarray) -> np.ndarray:
-        """The rings of these rows, turned so that the oldest stands first (what is past the count is noise)."""
-        rings = self._rings.take(np.maximum(rows, 0)).view(OBSERVATION).reshape(-1, RING_OBSERVATIONS)
-        start = self._start[rows]
-        turned = np.flatnonzero(start)
-        if len(turned):
-            order = (start[turned][:, None] + _SLOTS) % RING_OBSERVATIONS
-            rings.view(_OPAQUE)[turned] = np.take_along_axis(rings.view(_OPAQUE)[turned], order, axis=1)
-        return rings
+    def _memory(self) -> Memory:
+        return Memory(self._index.slots, self._vehicles, self._rings, self._spare, self._room)
 
-    def _find_or_make(self, keys: np.ndarray) -> np.ndarray:
-        """Rows of these (unique) vehicles; new ones are made empty."""
-        rows = self._row_of.find(keys)
-        missing = np.flatnonzero(rows == MISSING)
-        if len(missing):
-            fresh = self._take_rows(len(missing))
-            rows[missing] = fresh
-            self._row_of.put(keys[missing], fresh)
-            self._keys[fresh] = keys[missing]
-            self._logical[fresh] = logical_partitions(keys[missing])
-        return rows
-
-    def _take_rows(self, wanted: int) -> np.ndarray:
-        reused = [self._free.pop() for _ in range(min(wanted, len(self._free)))]
-        more = wanted - len(reused)
-        if self._size + more > len(self._keys):
-            self._grow(self._size + more)
-        rows = np.array(reused + list(range(self._size, self._size + more)), np.int64)
-        self._size += more
-        self._start[rows] = 0
-        self._count[rows] = 0
-        return rows
-
-    def _grow(self, wanted: int) -> None:
-        size = len(self._keys)
+    def _make_room(self, more: int) -> None:
+        """For so many strangers: kernels do not let arrays grow."""
+        self._index.make_room(more)
+        wanted = int(self._room[SIZE]) + max(0, more - int(self._room[SPARE]))
+        size = len(self._vehicles)
+        if wanted <= size:
+            return
         while size < wanted:
             size *= 2
-        for name in ("_keys", "_newest", "_start", "_count", "_logical", "_rings"):
-            old = getattr(self, name)
-            new = np.zeros(size, old.dtype)
+        vehicles, rings, spare = (
+            _vehicles(size),
+            np.zeros((size, RING_OBSERVATIONS), OBSERVATION),
+            np.zeros(size, np.int64),
+        )
+        for old, new in ((self._vehicles, vehicles), (self._rings, rings), (self._spare, spare)):
             new[: len(old)] = old
-            setattr(self, name, new)
+        self._vehicles, self._rings, self._spare = vehicles, rings, spare
 
-    def _release(self, rows: np.ndarray) -> None:
-        self._row_of.remove(self._keys[rows])
-        self._count[rows] = 0
-        self._free += rows.tolist()
+    def _tell_index(self) -> None:
+        """The index hears what a kernel did to it."""
+        self._index.added(int(self._room[SLOTS_TAKEN]), int(self._room[IN_USE]))
+        self._room[[SLOTS_TAKEN, IN_USE]] = 0
 
 
-def _groups(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of sorted keys: each key once, where it begins, and how often it stands."""
-    starts = np.ones(len(keys), bool)
-    starts[1:] = keys[1:] != keys[:-1]
-    first = np.flatnonzero(starts)
-    return keys[first], first, np.diff(first, append=len(keys))
+def _vehicles(size: int) -> np.ndarray:
+    rows = np.zeros(size, VEHICLE)
+    rows["logical"] = FREE
+    return rows
 
 
 def _read_page(logical: int, page: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -340,7 +241,7 @@ def _read_page(logical: int, page: bytes) -> tuple[np.ndarray, np.ndarray, np.nd
         raise SnapshotUnreadable(f"snapshot page {logical} is of another ring or another page")
     if len(body) != at_seen + observations * OBSERVATION.itemsize:
         raise SnapshotUnreadable(f"snapshot page {logical} has not the length that its head tells")
-    keys = np.frombuffer(body, "<i8", vehicles, _HEAD.itemsize)
+    keys = np.frombuffer(body, "<i8", vehicles, _HEAD.itemsize).astype(np.int64)
     counts = np.frombuffer(body, "u1", vehicles, at_counts).astype(np.int64)
     seen = np.frombuffer(body, OBSERVATION, observations, at_seen)
     inside = (counts >= 1) & (counts <= RING_OBSERVATIONS)

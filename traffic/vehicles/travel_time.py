@@ -31,29 +31,6 @@ def together(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate(found) if found else nothing()
 
 
-def changes(
-    before: np.ndarray,
-    now: np.ndarray,
-    observed_at: np.ndarray,
-    sections: np.ndarray,
-    bounds_us: tuple[np.ndarray, int],
-) -> np.ndarray:
-    """Facts that came and went: `before` and `now` are n x width, for each exit the column of its entry or -1.
-
-    `sections`: id of each row's section; `bounds_us`: shortest time of each row and longest of all that count.
-    """
-    parts = []
-    changed = before != now
-    for columns, sign in ((before, -1), (now, 1)):
-        row, column = np.nonzero(changed & (columns >= 0))
-        facts = np.empty(len(row), TRAVEL_FACT)
-        facts["exit_at"] = observed_at[row, column]
-        facts["travel_us"] = facts["exit_at"] - observed_at[row, columns[row, column]]
-        facts["section"], facts["sign"] = sections[row], sign
-        parts.append(facts[(facts["travel_us"] >= bounds_us[0][row]) & (facts["travel_us"] <= bounds_us[1])])
-    return together(parts)
-
-
 def by_bucket(facts: np.ndarray) -> list[tuple[int, int, int, list[float]]]:
     """(section, begin of 30 s, vehicles, at most TRAVEL_SAMPLES_MAX travel times in seconds) of facts of one sign."""
     if not len(facts):
