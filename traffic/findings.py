@@ -160,7 +160,7 @@ def finding_id(kind: str, plate_key: int, class_group: int, anchor: str) -> UUID
 
 def fold(existing: Finding | None, candidate: Candidate, *, now_us: int) -> Finding | None:
     """The finding after this candidate, one revision on; None when the candidate changes nothing."""
-    if candidate.grows or candidate.kind == WATCH_HIT:
+    if candidate.active and (candidate.grows or candidate.kind == WATCH_HIT):
         return _fold_sightings(existing, candidate, now_us)
     return _fold_judgement(existing, candidate, now_us)
 
@@ -191,6 +191,7 @@ def _fold_sightings(existing: Finding | None, candidate: Candidate, now_us: int)
         existing if newer is None else _spoken_by(existing, newer),
         revision=existing.revision + 1,
         change="updated",
+        state="active",
         raised_at=now_us,
         confidence=max(existing.confidence, candidate.confidence),
         count=existing.count + len(fresh),

@@ -202,6 +202,13 @@ FROM unnest(%(checkpoints)s::int[], %(days)s::date[], %(valid)s::int[], %(misrea
 GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT (checkpoint, day) DO UPDATE SET valid = kept.valid + excluded.valid, misread = kept.misread + excluded.misread;
 
+-- name: checkpoint_records
+-- Of each checkpoint the worst health of its directions, and what verification said of its readings of late.
+SELECT coalesce(h.id, v.id), h.trust, coalesce(v.valid, 0)::int, coalesce(v.misread, 0)::int
+FROM (SELECT sensor_id AS id, min(trust)::float8 AS trust FROM sensor_health WHERE sensor_kind = 'checkpoint' GROUP BY 1) h
+FULL JOIN (SELECT checkpoint AS id, sum(valid) AS valid, sum(misread) AS misread FROM checkpoint_verdict
+           WHERE day >= %(since)s GROUP BY 1) v ON v.id = h.id;
+
 -- name: pictures_wait
 -- The addresses of pictures that these observations came with; the records of this batch are stored before this.
 INSERT INTO finding_picture (finding_id, record, number, address, state)
@@ -291,7 +298,7 @@ SELECT id, version, kind, name, clause, parameters FROM (
 
 -- name: watchlist
 SELECT id, number, plate, plate_key, class_group, category, level, facts, intercept, unit_id, visibility, audience,
-       addressees, valid_from, valid_to, version
+       addressees, valid_from, valid_to, version, misread
 FROM watchlist_entry WHERE state = 'active' AND valid_to > %(at)s;
 
 -- name: passages_of_plates

@@ -105,4 +105,5 @@ def _entry(row: dict) -> WatchEntry:
         valid_from_us=us_of(row["valid_from"]) - WATCH_LOOKBACK_S * 1_000_000,
         valid_to_us=us_of(row["valid_to"]),
         version=row["version"],
+        misread=row["misread"],
     )

@@ -155,6 +155,7 @@ def test_a_watch_hit_as_its_readers_get_it(entry) -> None:
             {"at": T0, "checkpoint": D, "direction": 1, "lane": 2, "speed_kmh": 96.5, "record": f"{T0}:{D}"}
         ],
         "entry": {"number": entry.number, "category": 1, "level": 1, "facts": "测试", "intercept": True},
+        "match": {"how": "exact", "probability": 0.95, "reads": {"吉A12345": 0.95}},
         "verification": None,
         "shelf": None,
         "needs_verification": True,

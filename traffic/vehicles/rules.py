@@ -16,8 +16,9 @@ from traffic.vehicles.checkpoints import Checkpoints
 from traffic.vehicles.registry import EMPTY, Registry
 from traffic.vehicles.section_speed import Judgement, SectionRule, Sections
 from traffic.vehicles.state import observations_of
+from traffic.vehicles.trust import Trust
 from traffic.vehicles.usual_times import UsualTimes
-from traffic.vehicles.watchlist import Hit, WatchEntry, WatchList
+from traffic.vehicles.watchlist import Hit, WatchEntry, WatchList, from_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +39,11 @@ class RuleBook:
     places: PlaceIndex | None = None  # road and stake of points
     permits: Any = None
     fences: Any = None
-    trust: Any = None  # of sensors
+    trust: Trust = field(default_factory=Trust)  # of sensors
 
     def trusted(self, confidence: float, checkpoints: Iterable[int]) -> float:
         """A rule's confidence, lowered by what is known of the sensors that it rests on."""
-        return confidence
+        return self.trust.trusted(confidence, checkpoints)
 
     def match_watchlist(self, rows: np.ndarray) -> list[Candidate]:
         """Watch-list hits among PASSAGE rows, one candidate for each vehicle and entry. Holds no state."""
@@ -59,20 +60,13 @@ class RuleBook:
             class_group=hit.class_group,
             anchor=entry.number,
             level=entry.level,
-            confidence=hit.confidence,
+            confidence=max(self.trusted(hit.confidence, (seen.checkpoint,)) for seen in observations),
             rule=rule,
             observations=observations,
-            detail={
-                "entry": {
-                    "number": entry.number,
-                    "category": entry.category,
-                    "level": entry.level,
-                    "facts": entry.facts,
-                    "intercept": entry.intercept,
-                    "version": entry.version,
-                }
-            },
+            detail={"entry": entry.detail(), "match": hit.match()},
             audience=self._audience(observations, entry.visibility, entry.addressees),
+            grows=True,
+            via=hit.via,
         )
 
     def section_candidate(self, judgement: Judgement) -> Candidate:
@@ -152,11 +146,11 @@ def build_rulebook(
     no sense.
     """
     by_kind = {rule["kind"]: rule for rule in rules}
-    section_row = by_kind.get(SECTION_SPEED)
+    section_row, watch_row = by_kind.get(SECTION_SPEED), by_kind.get(WATCH_HIT)
     audiences = list(audience_of_checkpoint.values())
     return RuleBook(
-        watchlist=WatchList(tuple(entries)),
-        watch_rule=_rule(by_kind.get(WATCH_HIT)),
+        watchlist=WatchList(tuple(entries), from_parameters(watch_row["parameters"] if watch_row else {})),
+        watch_rule=_rule(watch_row),
         sections=Sections(
             (
                 Section(id=number, from_checkpoint=start, to_checkpoint=end, length_m=length_m, limit_kmh=limit_kmh)
