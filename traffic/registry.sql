@@ -16,3 +16,40 @@ SELECT (plate_key << 3) | class_group, enabled,
        coalesce(array_position(%(route_kinds)s::text[], route_kind), cardinality(%(route_kinds)s::text[])) - 1,
        coalesce(route_km, 'NaN'::real), (extract(epoch FROM as_of) * 1000000)::bigint
 FROM key_vehicle WHERE version > %(since)s ORDER BY plate_key, class_group;
+
+-- name: units_by_code
+SELECT code, id FROM unit WHERE valid_from <= %(at)s AND valid_to > %(at)s;
+
+-- name: road_codes
+SELECT code FROM road;
+
+-- name: companies_by_code
+SELECT code, id, name FROM company WHERE code = ANY (%(codes)s);
+
+-- name: version_turn
+-- Locked until the end of the transaction: who writes next waits here.
+SELECT value FROM version WHERE name = %(name)s FOR UPDATE;
+
+-- name: version_raise
+UPDATE version SET value = value + 1 WHERE name = %(name)s RETURNING value;
+
+-- name: rows_compare
+-- What a table says of each of the rows: whether it holds it, whether it would change, since when and where from it is known.
+SELECT {their_keys}, {first} IS NOT NULL, ({old}) IS DISTINCT FROM ({new}), t.as_of, t.source
+FROM jsonb_populate_recordset(null::{table}, %(rows)s::jsonb) s LEFT JOIN {table} t ON {same};
+
+-- name: rows_insert
+-- A row that is there already, but hidden from the writer, is left alone; the caller sees that its key does not come back.
+INSERT INTO {table} ({columns}, source, as_of{more}{version})
+SELECT {columns}, %(source)s, %(as_of)s{more_values}{version_value} FROM jsonb_populate_recordset(null::{table}, %(rows)s::jsonb)
+ON CONFLICT DO NOTHING RETURNING {keys};
+
+-- name: rows_update
+UPDATE {table} t SET {changes}, source = %(source)s, as_of = %(as_of)s{version_change}
+FROM jsonb_populate_recordset(null::{table}, %(rows)s::jsonb) s WHERE {same};
+
+-- name: rows_touch
+-- Nothing changed, but it is known to be so at a later time.
+UPDATE {table} t SET source = %(source)s, as_of = %(as_of)s
+FROM jsonb_populate_recordset(null::{table}, %(rows)s::jsonb) s
+WHERE {same} AND (t.as_of < %(as_of)s OR t.source <> %(source)s);

@@ -11,7 +11,7 @@ ROWS_AT_ONCE = 50_000
 
 
 def load_registry(connection: psycopg.Connection, before: Registry | None = None) -> Registry:
-    """What the tables say in the caller's transaction; `before` is given back where nothing has changed since."""
+    """What the tables say (in the caller's transaction if there is one); `before` is given back where nothing has changed since."""
     known = before or EMPTY
     found = connection.execute(SQL["registry_version"]).fetchone()
     version = int(found[0]) if found else 0
@@ -21,7 +21,7 @@ def load_registry(connection: psycopg.Connection, before: Registry | None = None
         known = EMPTY
     values = {"kinds": list(KINDS), "states": list(STATES), "route_kinds": list(ROUTE_KINDS), "never": NEVER_US}
     parts = [EMPTY]
-    with connection.cursor(name="registry") as cursor:
+    with connection.transaction(), connection.cursor(name="registry") as cursor:
         cursor.execute(SQL["registry_changed"], {**values, "since": known.version if len(known) else -1})
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
             parts.append(_columns(rows))

@@ -8,7 +8,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -116,10 +116,22 @@ class LineReader:
 
 
 # ---------------------------------------------------------------- CSV
-class CsvReader:
-    """Columns named like the fields of a record, in any order; other columns are told in `ignored`."""
+class Shape(Protocol):
+    """What a file's reader must know of its records: their type, and in which fields an empty text says something."""
 
-    def __init__(self, subject: Subject, encoding: str) -> None:
+    @property
+    def record(self) -> type[msgspec.Struct]:
+        """The type of one record."""
+
+    @property
+    def blank(self) -> frozenset[str]:
+        """Fields whose empty cells reach the record."""
+
+
+class CsvReader:
+    """Columns named like the fields of a record, in any order: `named`; other columns are told in `ignored`."""
+
+    def __init__(self, subject: Shape, encoding: str) -> None:
         self._subject = subject
         self._decoder = codecs.getincrementaldecoder(encoding)("replace")
         self._cells = Cells(subject)
@@ -129,6 +141,7 @@ class CsvReader:
         self._chars = self._quotes = 0
         self._begin = self._line = 1
         self._header: list[str] | None = None
+        self.named: list[str] = []
         self.ignored: list[str] = []
 
     def feed(self, data: bytes) -> list[Piece]:
@@ -221,6 +234,7 @@ class CsvReader:
         if missing or twice:
             fault = f"misses {', '.join(missing)}" if missing else f"names {', '.join(twice)} twice"
             raise BodyRefused(400, f"the first line names the columns, and it {fault}"[:400])
+        self.named = [name for name in names if name in known]
         self.ignored = [name[:64] for name in names if name not in known]
         self._header = names
 
@@ -242,7 +256,7 @@ class CsvReader:
 class Cells:
     """Texts of a row -> values of a record's fields. What does not fit stays text, for the record's type to refuse."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Shape) -> None:
         self._blank = subject.blank
         fields = msgspec.structs.fields(subject.record)
         self.kinds = {field.name: _kind_of(msgspec.inspect.type_info(field.type)) for field in fields}

@@ -12,14 +12,11 @@ from typing import Any
 import numpy as np
 
 from traffic.plates import CLASS_LARGE, CLASS_MOTORCYCLE, CLASS_OTHER, CLASS_SMALL
+from traffic.registry_records import KINDS as KINDS
+from traffic.registry_records import ROUTE_KINDS as ROUTE_KINDS
+from traffic.registry_records import STATES as STATES
 from traffic.vehicles.key_index import MISSING, KeyIndex
 
-KINDS = (
-    "tour_coach", "scheduled_coach", "hazardous_goods", "heavy_truck", "minivan", "school_bus", "ex_commercial_coach",
-    "other",
-)  # fmt: skip
-STATES = ("normal", "scrapped", "deregistered", "false_registered", "seized")
-ROUTE_KINDS = ("", "airport", "high_speed_rail", "relay", "other")
 NEVER_US = np.iinfo(np.int64).max  # of a paper whose end is not known
 _GROUP_BITS = 7
 _GROUPS = (CLASS_LARGE, CLASS_SMALL, CLASS_MOTORCYCLE, CLASS_OTHER)
