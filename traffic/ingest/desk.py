@@ -69,6 +69,7 @@ class Desk:
             raise ServiceError("the doors need TRAFFIC_SECRET_KEY: without it no device's password can be checked")
         self.clock = settings.clock
         self.secret_key = settings.secret_key
+        self.database_url = settings.database_url or ""
         self._nonce_key = derived_key(settings.secret_key, "door-nonce")
         self._nobody = ha1("nobody", digest.REALM, os.urandom(16).hex())
         self._registry = registry
@@ -100,6 +101,18 @@ class Desk:
         if not await self._sessions.holds(code, peer_of(request)):
             raise Unauthorized("the device is not registered from this address: register again")
         return device
+
+    async def partner(self, request: Request) -> Device:
+        """As `registered_device`; a platform is also known by an address that is entered for it."""
+        device = self.catalogue.devices.get(request.headers.get("user-identify", "").strip())
+        if (
+            device is not None
+            and device.kind == "gat1400"
+            and device.enabled
+            and device.link.is_known(peer_of(request))
+        ):
+            return device
+        return await self.registered_device(request)
 
     async def authenticate(self, request: Request, named: str) -> Device:
         """The device that answered the challenge of Register or UnRegister; raises Unauthorized."""
@@ -208,6 +221,12 @@ class Desk:
         checked = gat1400.check(read, device=device, bench=self.bench(Door.GAT1400), received_us=received_us)
         outcome = await self.keep(checked, device, Door.GAT1400, received_us, peer)
         return outcome, gat1400.ids_of(read)
+
+    async def take_notified(self, body: bytes, device: Device, peer: str) -> Outcome:
+        """As `take_motor_vehicles`, of a platform's notification."""
+        received_us, read = self.clock.now_us(), gat1400.read_motor_vehicles(body)
+        checked = gat1400.check(read, device=device, bench=self.bench(Door.SUBSCRIPTION), received_us=received_us)
+        return await self.keep(checked, device, Door.SUBSCRIPTION, received_us, peer)
 
     def bench(self, door: Door) -> Bench:
         """What a door judges with."""

@@ -177,6 +177,8 @@ def ids_of(read: Records[MotorVehicle]) -> list[str]:
 def check(read: Records[MotorVehicle], *, device: Device, bench: Bench, received_us: int) -> Checked[PassageBatch]:
     """Judge what was read; times without zone are the device's local time."""
     columns = _columns(read.records, ZoneInfo(device.time_zone))
+    if device.link.codes:  # another platform's tollgates under codes of its own
+        columns.gates = [device.link.codes.get(code, code) for code in columns.gates]
     return validate(columns, read, device=device, bench=bench, received_us=received_us)
 
 

@@ -7,6 +7,7 @@ from traffic.ingest import gat1400
 from traffic.ingest.answers import Doorway, headers_of, retry_headers, status_of
 from traffic.ingest.desk import Desk, Outcome, Unauthorized, peer_of
 from traffic.ingest.intake import Budget, read_body
+from traffic.ingest.subscription_routes import add_subscriptions
 
 SYSTEM_BYTES_MAX = 64 * 1024  # of a body that is read before its sender is known
 
@@ -14,6 +15,7 @@ SYSTEM_BYTES_MAX = 64 * 1024  # of a body that is read before its sender is know
 def add_viid(doorway: Doorway, desk: Desk, budget: Budget, server_id: str) -> None:
     """Open the door of GA/T 1400."""
     viid = _Viid(desk, budget, server_id)
+    add_subscriptions(doorway, desk, budget, viid.refuse)
     for path, methods, handler in (
         ("/VIID/System/Register", ["POST"], viid.register),
         ("/VIID/System/UnRegister", ["POST"], viid.unregister),
@@ -71,7 +73,7 @@ class _Viid:
 
     async def unknown(self, request: Request) -> Response:
         """Any other address of the norm: said clearly, because devices often try them all."""
-        text = "this server takes MotorVehicles only"
+        text = "this server takes MotorVehicles, Subscribes and SubscribeNotifications"
         content = gat1400.status_body(
             request.scope["path"], gat1400.INVALID_OPERATION, text, "", self._desk.clock.now()
         )
