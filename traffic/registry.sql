@@ -53,3 +53,28 @@ FROM jsonb_populate_recordset(null::{table}, %(rows)s::jsonb) s WHERE {same};
 UPDATE {table} t SET source = %(source)s, as_of = %(as_of)s
 FROM jsonb_populate_recordset(null::{table}, %(rows)s::jsonb) s
 WHERE {same} AND (t.as_of < %(as_of)s OR t.source <> %(source)s);
+
+-- name: query_add
+-- What the platform said, or why it said nothing.
+INSERT INTO registry_query (plate_key, class_group, asked_at, outcome, as_of, took_ms, body)
+VALUES (%(plate_key)s, %(class_group)s, %(asked_at)s, %(outcome)s, %(as_of)s, %(took_ms)s, %(body)s);
+
+-- name: query_newest
+SELECT asked_at, outcome, as_of, took_ms, body FROM registry_query
+WHERE plate_key = %(plate_key)s AND class_group = %(class_group)s ORDER BY asked_at DESC, id DESC LIMIT 1;
+
+-- name: queries_forget
+-- Old answers of a vehicle that has newer ones.
+DELETE FROM registry_query q WHERE asked_at < %(before)s AND EXISTS (
+    SELECT FROM registry_query n WHERE n.plate_key = q.plate_key AND n.class_group = q.class_group AND n.asked_at > q.asked_at);
+
+-- name: due
+-- Vehicles whose papers end soon or have ended, and that were not asked about lately; the longest unasked first.
+SELECT k.plate, CASE WHEN k.plate_class > 0 THEN k.plate_class ELSE k.class_group END
+FROM key_vehicle k LEFT JOIN LATERAL (
+    SELECT q.asked_at FROM registry_query q
+    WHERE q.plate_key = k.plate_key AND q.class_group = k.class_group AND q.outcome NOT IN ('unreachable', 'refused')
+    ORDER BY q.asked_at DESC LIMIT 1
+) q ON true
+WHERE k.enabled AND k.inspection_until <= %(until)s AND (q.asked_at IS NULL OR q.asked_at < %(asked_before)s)
+ORDER BY q.asked_at NULLS FIRST, k.inspection_until, k.plate_key LIMIT %(limit)s;

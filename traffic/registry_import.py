@@ -92,11 +92,12 @@ class Report(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where records come from. `only_own`: rows that came from elsewhere stay as they are."""
+    """Where records come from. `only_own`: rows from elsewhere stay as they are; `adds`: new ones are taken."""
 
     source: str  # import, platform, setup
     as_of: datetime
     only_own: bool = False
+    adds: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +334,7 @@ def store(connection: psycopg.Connection, what: str, lines: Sequence[Line], orig
     for *key, known, differs, as_of, source in connection.execute(statements.compare, {"rows": _packed(lines)}):
         line = of_key[tuple(key)]
         if not known:
-            fresh.append(line)
+            fresh += [line] if origin.adds else []
         elif origin.only_own and source != origin.source:
             outcome.unchanged += 1
         elif as_of > origin.as_of:
