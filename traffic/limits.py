@@ -35,8 +35,10 @@ BATCH_RECORDS_MAX = 20_000  # one transaction
 LEASE_S = 5.0
 SNAPSHOT_EVERY_S = 30.0
 RING_OBSERVATIONS = 16  # kept for each vehicle; older ones fall out
+KEYED_REBUILD_S = 6 * 3600  # of key vehicles read back from the tables where no snapshot can be used
 SECTION_TRAVEL_MAX_S = 2 * 3600  # an entry older than this is no pair with an exit
 WATCH_LOOKBACK_S = 30 * 60  # a newly active watch entry is matched against this much past
+WATCH_LOOKBACK_PLATES_MAX = 5_000  # of a pattern or of misreadings; what fits more plates is found from now on only
 
 # Look-ups of personal data
 LOOK_UP_DAYS_MAX = 31  # of one look-up; a longer one is asked for in pieces
@@ -53,3 +55,7 @@ SOCKET_TICK_MS = 50
 SOCKET_BUFFER_BYTES_MAX = 4 * 1024 * 1024  # unsent alerts beyond it close the socket with 1013
 TICKET_S = 30
 SESSION_S = 12 * 3600
+
+# Subscriptions of other platforms
+SUBSCRIPTION_RECORDS_MAX = 1_000_000  # that wait for one receiver; beyond it the oldest are given up and counted
+SUBSCRIPTION_KEPT_S = 24 * 3600  # and what waited longer

@@ -7,6 +7,8 @@ commit the state is rebuilt from snapshot and replay: it never goes on with stat
 import threading
 import traceback
 from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import psycopg
@@ -27,22 +29,23 @@ from traffic.limits import (
     QUARANTINE_ROWS_MAX,
     SNAPSHOT_EVERY_S,
     TICK_S,
+    WATCH_LOOKBACK_PLATES_MAX,
     WATCH_LOOKBACK_S,
 )
 from traffic.partition_keeper import PartitionKeeper
 from traffic.readings import EntryKind, PassageBatch, Reject, Tick, encode_small, logical_partitions, routing_keys
-from traffic.restore import STATE_AGE_US, logicals_of, restore
+from traffic.restore import STATE_AGE_US, Memory, logicals_of, restore
 from traffic.rulebook import Book, load_book
 from traffic.settings import Settings
 from traffic.store import SQL, when
 from traffic.upkeep import Upkeep
-from traffic.vehicles import Verdict, judge, travel_time
+from traffic.vehicles import Verdict, judge, keyed, travel_time, trust
 from traffic.vehicles.known import KnownRecords, content_hash
-from traffic.vehicles.state import FORMAT, VehicleState
 
 log = structlog.get_logger()
 
 IDLE_WAIT_MS = 100  # how long a read waits for something to come
+SENSORS_EVERY_S = 30.0  # the monitor's own pace
 FAILURES_BEFORE_BISECT = 2  # then each record that a rule fails on goes without the rules
 
 
@@ -51,7 +54,7 @@ class Worker(PartitionKeeper):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, "worker", VEHICLES)
-        self.state = VehicleState()
+        self.memory = Memory()
         self.known = KnownRecords()
         self.book: Book | None = None
         self.doubtful: set[tuple[int, int, int]] = set()  # places whose batch met a record that the table holds
@@ -99,7 +102,7 @@ class Worker(PartitionKeeper):
 
     def forget(self) -> None:
         """Drop the vehicles' state."""
-        self.state = VehicleState()
+        self.memory = Memory()
         self.known = KnownRecords()
 
     # ------------------------------------------------------------ upkeep
@@ -107,6 +110,9 @@ class Worker(PartitionKeeper):
     def _keep_up(self, connection: psycopg.Connection) -> None:
         if self.book is None or self._is_due("versions", 1.0):
             self._refresh_book(connection)
+        if self._is_due("sensors", SENSORS_EVERY_S):
+            assert self.book is not None
+            self.book = self.book.with_sensors(connection, now_us=self.clock.now_us())
         if self._is_due("lease", LEASE_S / 5):
             self._balance(connection)
         if self._is_due("tick", TICK_S):
@@ -120,7 +126,7 @@ class Worker(PartitionKeeper):
 
     def _refresh_book(self, connection: psycopg.Connection) -> None:
         versions: dict[str, int] = dict(connection.execute(SQL["versions"]).fetchall())
-        if self.book is not None and versions == self.book.versions:
+        if self.book is not None and self.book.stands(versions, now_us=self.clock.now_us()):
             return
         before = self.book.versions["watchlist"] if self.book else None
         self.book = load_book(connection, self.book, now_us=self.clock.now_us())
@@ -137,8 +143,9 @@ class Worker(PartitionKeeper):
         elif len(self.held) < share:
             for own in self.leases.acquire(connection, share - len(self.held)):
                 source = restore(
-                    connection, self.reader, self.state, own, self.settings.partitions, now_us=self.clock.now_us()
-                )
+                    connection, self.reader, (self.memory, self.book.rules), own, self.settings.partitions,
+                    now_us=self.clock.now_us(),
+                )  # fmt: skip
                 self.held[own.id] = own
                 # One after another, so that no batch waits for all.
                 self.due[f"snapshot {own.id}"] = monotonic_s() + SNAPSHOT_EVERY_S * own.id / self.settings.partitions
@@ -153,7 +160,7 @@ class Worker(PartitionKeeper):
         self.leases.release(connection, ids)
         for partition in ids:
             del self.held[partition]
-            self.state.drop(logicals_of(partition, self.settings.partitions))
+            self.memory.drop(logicals_of(partition, self.settings.partitions))
         log.info("partitions given back", partitions=ids)
 
     def _tick(self) -> None:
@@ -165,22 +172,23 @@ class Worker(PartitionKeeper):
         """Write the dirty pages of each partition together with the offset at which they stand, then trim the bus."""
         for partition in ids or list(self.held):
             own = self.held[partition]
-            pages = self.state.dirty() & set(logicals_of(partition, self.settings.partitions))
+            logicals = set(logicals_of(partition, self.settings.partitions))
             if own.snapshot != (own.generation, own.offset):
                 with connection.transaction():
-                    self._write_pages(connection, own, pages)
+                    self._write_pages(connection, own, logicals)
                 own.snapshot = (own.generation, own.offset)
-                self.state.clear_dirty(pages)
+                self.memory.clear_dirty(logicals)
             self._trim(own)
 
-    def _write_pages(self, connection: psycopg.Connection, own: Held, pages: set[int]) -> None:
+    def _write_pages(self, connection: psycopg.Connection, own: Held, logicals: set[int]) -> None:
         place = {"id": own.id, "epoch": own.epoch, "generation": own.generation, "bus_offset": own.offset}
         if connection.execute(SQL["snapshot_stands"], place).rowcount != 1:
             raise LeaseLost(f"partition {own.id} belongs to another worker by now")
         taken_at = self.clock.now()
-        for logical in sorted(pages):
-            page = {"logical": logical, "format": FORMAT, "taken_at": taken_at, "body": self.state.dump(logical)}
-            connection.execute(SQL["snapshot_write"], page)
+        for kind, number, state in self.memory.kinds():
+            for logical in sorted(state.dirty() & logicals):
+                page = {"kind": kind, "logical": logical, "format": number, "taken_at": taken_at}
+                connection.execute(SQL["snapshot_write"], {**page, "body": state.dump(logical)})
 
     def _prune(self, connection: psycopg.Connection) -> None:
         now_us = self.clock.now_us()
@@ -200,7 +208,8 @@ class Worker(PartitionKeeper):
             entries = [e for e in entries if e.valid_from_us + WATCH_LOOKBACK_S * 1_000_000 > since]
         if not entries or not ids:
             return
-        keys = sorted({entry.plate_key for entry in entries})
+        like = self.book.rules.watchlist.keys_like(entries, self.memory.passages.plates())[:WATCH_LOOKBACK_PLATES_MAX]
+        keys = sorted({*(entry.plate_key for entry in entries), *like.tolist()})
         rows = store.copy_out(connection, "passages_of_plates", keys=keys, after=when(since))
         of_rows = logical_partitions(routing_keys(rows)) % self.settings.partitions
         mine = np.isin(of_rows, ids)
@@ -223,7 +232,9 @@ class Worker(PartitionKeeper):
         places = [(p, *here) for p, (here, _) in work.moves.items()]
         doubtful = any(place in self.doubtful for place in places)
         judged = self._sort_out(connection, work, doubtful)
-        self._judge(work, judged, bisect=any(self.failures[place] >= FAILURES_BEFORE_BISECT for place in places))
+        bisect = any(self.failures[place] >= FAILURES_BEFORE_BISECT for place in places)
+        self._judge(work, judged, now_us, bisect=bisect)
+        self._judge_keyed(work, judged, now_us, bisect=bisect)
         try:
             moved = one.commit(connection, self.book, self.held, work, judged, now_us=now_us)
         except psycopg.errors.UniqueViolation:
@@ -255,42 +266,49 @@ class Worker(PartitionKeeper):
         self.known.add(rows["observed_at"], record, content, rows["door"])
         return judged
 
-    def _judge(self, work: Work, judged: Judged, *, bisect: bool) -> None:
+    def _judge(self, work: Work, judged: Judged, now_us: int, *, bisect: bool) -> None:
         assert self.book is not None
+        rules = self.book.rules
         # An amended record may show another vehicle; of the same vehicle its observation is known and changes nothing.
         rows = np.concatenate([judged.new.rows, judged.changed])
-        if bisect:
-            self._judge_bisected(work, judged, rows)
-        else:
-            self._add_verdict(judged, judge(self.state, self.book.rules, rows))
 
-    def _judge_bisected(self, work: Work, judged: Judged, rows: np.ndarray) -> None:
-        """Find the record that a rule fails on: it is stored, the rules are skipped for it, and quarantine says why."""
+        def say(part: np.ndarray) -> None:
+            self._add_verdict(judged, judge(self.memory.passages, rules, part, now_us=now_us))
+
+        if not bisect:
+            say(rows)
+        else:
+            work.rejects += [self._skipped(row, trace) for row, trace in bisected(rows, say)]
+
+    def _judge_keyed(self, work: Work, judged: Judged, now_us: int, *, bisect: bool) -> None:
+        """What passages, positions and alarms of registered vehicles come to over time; then the ticks' timers."""
         assert self.book is not None
-        if not len(rows):
-            return
-        try:
-            self._add_verdict(judged, judge(self.state, self.book.rules, rows))
-        except Exception:  # noqa: BLE001 - whatever a rule does wrong, the record and the trace are kept
-            if len(rows) > 1:
-                self._judge_bisected(work, judged, rows[: len(rows) // 2])
-                self._judge_bisected(work, judged, rows[len(rows) // 2 :])
-                return
-            row = rows[0]
-            device = int(row["device"])
-            work.rejects.append(
-                Reject(
-                    received_at=int(row["received_at"]),
-                    door=int(row["door"]),
-                    device_id=device,
-                    unit_id=self.book.unit_of_device.get(device),
-                    position=0,
-                    field="",
-                    reason=Reason.RULE_FAILED,
-                    detail=traceback.format_exc(limit=-5)[-2000:],
-                    body=repr(row).encode(),
-                )
-            )
+        rules, memory = self.book.rules, self.memory.keyed
+        rows = np.concatenate([judged.new.rows, judged.changed])
+        told = {"passages": rows, "positions": work.positions, "alarms": work.alarms}
+        none = {name: of[:0] for name, of in told.items()}
+
+        def say(part: np.ndarray, name: str) -> None:
+            self._add_candidates(judged, keyed.judge(memory, rules, **{**none, name: part}, now_us=now_us))
+
+        if not bisect:
+            self._add_candidates(judged, keyed.judge(memory, rules, **told, now_us=now_us))
+        else:
+            for name, records in told.items():
+                work.rejects += [self._skipped(*part) for part in bisected(records, partial(say, name=name))]
+        for partition, tick_us in work.ticks.items():
+            logicals = logicals_of(partition, self.settings.partitions)
+            due = keyed.tick(memory, rules, now_us=tick_us, quiet=self.book.quiet, logicals=logicals)
+            self._add_candidates(judged, due)
+
+    def _skipped(self, row: np.void, trace: str) -> Reject:
+        assert self.book is not None
+        device = int(row["device"])
+        return Reject(
+            received_at=int(row["received_at"]), door=int(row["door"]), device_id=device,
+            unit_id=self.book.unit_of_device.get(device), position=0, field="", reason=Reason.RULE_FAILED, detail=trace,
+            body=repr(row).encode(),
+        )  # fmt: skip
 
     def _add_verdict(self, judged: Judged, verdict: Verdict) -> None:
         self._add_candidates(judged, verdict.candidates)
@@ -300,7 +318,8 @@ class Worker(PartitionKeeper):
         if not candidates:
             return
         keys = np.array([(c.plate_key << 3) | c.class_group if c.via is None else c.via for c in candidates], np.int64)
-        judged.candidates += candidates
+        sensors = self.book.rules.trust if self.book else None
+        judged.candidates += [trust.apply(candidate, sensors) for candidate in candidates]
         judged.partition_of_candidate += (logical_partitions(keys) % self.settings.partitions).tolist()
 
     def _stand(self, work: Work, judged: Judged, moved: dict[int, int]) -> None:
@@ -314,7 +333,7 @@ class Worker(PartitionKeeper):
         self._feed_moved(moved)
         if work.ticks:
             now_us = max(work.ticks.values())
-            self.state.evict(now_us - STATE_AGE_US)
+            self.memory.evict(now_us - STATE_AGE_US)
             forget_us = now_us - LATENESS_S * 1_000_000
             self.known.forget(forget_us)
             for own in self.held.values():
@@ -335,7 +354,29 @@ class Worker(PartitionKeeper):
     def _figures(self) -> dict[str, float]:
         since = monotonic_s() - 10.0
         rate = sum(records for at, records in self.recent if at > since) / 10.0
-        return {**self.figures, "partitions": len(self.held), "records_per_s": rate, "vehicles": len(self.state)}
+        return {
+            **self.figures,
+            "partitions": len(self.held),
+            "records_per_s": rate,
+            "vehicles": len(self.memory.passages),
+        }
+
+
+def bisected(rows: np.ndarray, judge_part: Callable[[np.ndarray], None]) -> Iterator[tuple[np.void, str]]:
+    """Judge rows part by part: of each record that a rule fails on (row, trace); all others are judged.
+
+    A rule that raises leaves the state as it was, so that the halves can be tried.
+    """
+    if not len(rows):
+        return
+    try:
+        judge_part(rows)
+    except Exception:  # noqa: BLE001 - whatever a rule does wrong, the record and the trace are kept
+        if len(rows) == 1:
+            yield rows[0], traceback.format_exc(limit=-5)[-2000:]
+            return
+        yield from bisected(rows[: len(rows) // 2], judge_part)
+        yield from bisected(rows[len(rows) // 2 :], judge_part)
 
 
 def run(settings: Settings) -> None:

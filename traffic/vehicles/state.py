@@ -128,6 +128,10 @@ class VehicleState:
         order = (self._vehicles["start"][at][:, None] + _SLOTS) % RING_OBSERVATIONS
         return self._rings[at[:, None], order], np.where(rows >= 0, self._vehicles["count"][at], 0)
 
+    def plates(self) -> np.ndarray:
+        """Plate keys of the vehicles of whom something is held."""
+        return self._vehicles["key"][self._vehicles["count"] > 0] >> 3
+
     # ------------------------------------------------------------ writing
 
     def merge(self, fresh: Fresh) -> None:

@@ -66,7 +66,7 @@ def terminal_trust(mismatches: int) -> float:
 def apply(candidate: Candidate, trust: Trust | None) -> Candidate:
     """The candidate with the trust of its checkpoints stated in its detail (its confidence is the rule's own work)."""
     gates = sorted({seen.checkpoint for seen in candidate.observations if seen.source == "passage" and seen.checkpoint})
-    if trust is None or not gates or not candidate.active:
+    if trust is None or not candidate.active or not any(gate in trust.of_checkpoint for gate in gates):
         return candidate
     stated: dict[str, Any] = {
         "lowest": trust.lowest(gates),
