@@ -63,6 +63,18 @@ def monitor() -> None:
 
 
 @app.command()
+def forwarder() -> None:
+    """Tell other platforms what they subscribed to; a second one waits to take over."""
+    from traffic import forwarder as forwarding
+    from traffic.log import configure
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    configure(settings.log_level, "forwarder")
+    forwarding.run(settings)
+
+
+@app.command()
 def api() -> None:
     """Serve the screens: HTTP, live view and web client."""
     from dashboards.app import run

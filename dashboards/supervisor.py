@@ -29,7 +29,7 @@ CRASHES_AT_START_MAX = 3
 POLL_S = 0.1
 SERVICE_AGAIN_S = 5.0
 SENDERS = ("twin", "feeder")  # they send to the others, which have to serve first
-STOP_ORDER = ("doors", *SENDERS, "worker", "monitor", "api")
+STOP_ORDER = ("doors", *SENDERS, "forwarder", "worker", "monitor", "api")
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
@@ -225,6 +225,7 @@ def parts(settings: Settings) -> list[Part]:
         Part(name=f"worker {number}", command=Part.command_of("worker")) for number in range(1, settings.workers + 1)
     ]
     found.append(Part(name="monitor", command=Part.command_of("monitor")))
+    found.append(Part(name="forwarder", command=Part.command_of("forwarder")))
     found.append(Part(name="doors", command=Part.command_of("doors"), health=f"{base}:{settings.door_port}/healthz"))
     found.append(Part(name="api", command=Part.command_of("api"), health=f"{base}:{settings.port}/healthz"))
     if settings.demo:
