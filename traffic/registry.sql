@@ -78,3 +78,14 @@ FROM key_vehicle k LEFT JOIN LATERAL (
 ) q ON true
 WHERE k.enabled AND k.inspection_until <= %(until)s AND (q.asked_at IS NULL OR q.asked_at < %(asked_before)s)
 ORDER BY q.asked_at NULLS FIRST, k.inspection_until, k.plate_key LIMIT %(limit)s;
+
+-- name: sent_add
+-- In the order of devices, so that no two writers wait for each other; a writer has rows of its own.
+INSERT INTO device_hour (device, hour, slot, records, skew_sum_s)
+SELECT device, to_timestamp(%(hour_us)s / 1000000.0), %(slot)s, records, sum
+FROM unnest(%(devices)s::int[], %(records)s::bigint[], %(sums)s::float8[]) AS t(device, records, sum) ORDER BY device
+ON CONFLICT (device, hour, slot) DO UPDATE
+SET records = device_hour.records + excluded.records, skew_sum_s = device_hour.skew_sum_s + excluded.skew_sum_s;
+
+-- name: sent_forget
+DELETE FROM device_hour WHERE hour < %(before)s;
