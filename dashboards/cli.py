@@ -75,6 +75,18 @@ def forwarder() -> None:
 
 
 @app.command()
+def pictures() -> None:
+    """Copy the pictures of findings; many may run."""
+    from traffic import pictures as copier
+    from traffic.log import configure
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    configure(settings.log_level, "pictures")
+    copier.run(settings)
+
+
+@app.command()
 def api() -> None:
     """Serve the screens: HTTP, live view and web client."""
     from dashboards.app import run

@@ -228,6 +228,8 @@ def parts(settings: Settings) -> list[Part]:
     found.append(Part(name="forwarder", command=Part.command_of("forwarder")))
     found.append(Part(name="doors", command=Part.command_of("doors"), health=f"{base}:{settings.door_port}/healthz"))
     found.append(Part(name="api", command=Part.command_of("api"), health=f"{base}:{settings.port}/healthz"))
+    if settings.demo or settings.picture_hosts:
+        found.append(Part(name="pictures", command=Part.command_of("pictures")))
     if settings.demo:
         found.append(Part(name="twin", command=Part.command_of("twin")))
     return found

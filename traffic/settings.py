@@ -44,7 +44,8 @@ class Settings(BaseSettings):
     platform_port: int = Field(default=8604, ge=1, le=65535)  # JT/T 809: the transport authority's platform
     registry_url: str | None = None  # the national platform's query interface; none: the registry is as imported
     registry_key: str | None = None
-    picture_hosts: list[str] = []  # hosts whose pictures are copied into findings ("host" or "host:port")
+    picture_hosts: list[str] = []  # hosts whose pictures are copied ("host", "host:port"), networks where they stand
+    twin_picture_port: int = Field(default=8605, ge=1, le=65535)  # demonstration only: the twin's own pictures
     viid_server_id: str = Field(default="22000000005030000001", pattern=r"^\d{20}$")  # how GA/T 1400 devices know us
     public_origins: list[str] = []  # further origins that may open the live view (behind a proxy)
     metrics_key: str | None = Field(
