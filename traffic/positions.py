@@ -29,6 +29,14 @@ class PlaceIndex:
         self._of_link = np.array(
             [(link.road_id, link.id, link.unit_id, link.direction) for link in links], np.int64
         ).reshape(-1, 4)
+        self._limits = np.array(sorted((link.id, link.limit_kmh) for link in links), np.int64).reshape(-1, 2)
+
+    def limits_kmh(self, links: np.ndarray) -> np.ndarray:
+        """The speed limit of each link (int16), 0 for one that is not known."""
+        if not len(self._limits):
+            return np.zeros(len(links), np.int16)
+        at = np.minimum(np.searchsorted(self._limits[:, 0], links), len(self._limits) - 1)
+        return np.where(self._limits[at, 0] == links, self._limits[at, 1], 0).astype(np.int16)
 
     def find(self, lon: np.ndarray, lat: np.ndarray, speed_kmh: np.ndarray, bearing_deg: np.ndarray) -> np.ndarray:
         """The PLACE of each point: the nearest link within PLACE_AWAY_M_MAX, one in the direction of travel preferred.

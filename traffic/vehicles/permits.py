@@ -111,7 +111,7 @@ class Permits:
         if not len(self) or not len(keys) or not kinds:
             return covered
         row, number = self.pairs(np.asarray(keys, np.int64), kinds)
-        good = self._at(number, np.asarray(times_us, np.int64)[row])
+        good = self.in_force(number, np.asarray(times_us, np.int64)[row])
         row, number = row[good], number[good]
         anywhere = ~self.stretched[number]
         covered[row[anywhere]] = True
@@ -121,7 +121,7 @@ class Permits:
             covered[at] |= bool(stretches.hold(places[at : at + 1])[0])
         return covered
 
-    def _at(self, number: np.ndarray, times_us: np.ndarray) -> np.ndarray:
+    def in_force(self, number: np.ndarray, times_us: np.ndarray) -> np.ndarray:
         """Which of these permits were in force, each at its moment."""
         local = times_us + LOCAL_US
         minute, weekday = local % _DAY_US // _MINUTE_US, (local // _DAY_US + 3) % 7 + 1

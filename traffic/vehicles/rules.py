@@ -38,8 +38,10 @@ class RuleBook:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     places: PlaceIndex | None = None  # road and stake of points
     permits: Any = None
+    rests: tuple[tuple[float, float], ...] = ()  # lon, lat of service areas and toll plazas: who stands there may
     fences: Any = None
     trust: Trust = field(default_factory=Trust)  # of sensors
+    clock_suspects: frozenset[int] = frozenset()  # checkpoints whose clock is distrusted
 
     def trusted(self, confidence: float, checkpoints: Iterable[int]) -> float:
         """A rule's confidence, lowered by what is known of the sensors that it rests on."""
