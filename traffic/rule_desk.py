@@ -80,7 +80,7 @@ def checked(content: Content, ground: Ground) -> RuleTerms | None:
     if content.valid_from and content.valid_to and content.valid_to <= content.valid_from:
         raise refused("valid_to", "must lie behind valid_from")
     if kind.scoped:
-        return read_terms({**row_of(content), "id": 0, "version": 0}, ground)
+        return read_terms({**row_of(content), "id": 1, "version": 1}, ground)
     for name in ("scope", "schedule", "exemptions"):
         if getattr(content, name):
             raise refused(name, f"must be empty: rules of kind {content.kind} have none")

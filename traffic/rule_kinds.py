@@ -8,13 +8,19 @@ from traffic import findings
 from traffic.roads.cycle import DEFAULTS as ROADS
 from traffic.roads.cycle import RoadRules
 from traffic.roads.parameters import bounded, defaults_of, fill
-from traffic.vehicles import bans, registry_state
+from traffic.vehicles import bans, cloned_plate, registry_state, watchlist
+from traffic.vehicles.keyed import (
+    device_alarm,
+    driving_time,
+    geofence,
+    long_stop,
+    night_running,
+    overdue_arrival,
+    overspeed,
+    position_mismatch,
+    route_deviation,
+)
 from traffic.vehicles.terms import ReadParameters
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchHitParameters:
-    """A watch-list hit has none: its entries say everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +65,10 @@ def _unscoped(kind: str, parameters: type[Any]) -> RuleKind:
     return RuleKind(name=kind, read=read, defaults=defaults_of(parameters), scoped=False, many=False)
 
 
-def _of_module(kind: str, module: Any) -> RuleKind:
-    return RuleKind(name=kind, read=module.from_parameters, defaults=module.DEFAULTS)
+def _of_module(kind: str, module: Any, *, is_alone: bool = False) -> RuleKind:
+    return RuleKind(
+        name=kind, read=module.from_parameters, defaults=module.DEFAULTS, scoped=not is_alone, many=not is_alone
+    )
 
 
 def _of_roads(kind: str) -> RuleKind:
@@ -75,18 +83,29 @@ def _of_roads(kind: str) -> RuleKind:
 KINDS: Mapping[str, RuleKind] = {
     kind.name: kind
     for kind in (
-        _unscoped(findings.WATCH_HIT, WatchHitParameters),
+        _of_module(findings.WATCH_HIT, watchlist, is_alone=True),
         _unscoped(findings.SECTION_SPEED, SectionSpeedParameters),
+        _of_module(findings.CLONED_PLATE, cloned_plate),
+        _of_module(findings.DRIVING_TIME, driving_time),
+        _of_module(findings.NIGHT_RUNNING, night_running),
         _of_module(findings.BAN, bans),
+        _of_module(findings.ROUTE_DEVIATION, route_deviation),
+        _of_module(findings.OVERSPEED, overspeed),
+        _of_module(findings.OVERDUE_ARRIVAL, overdue_arrival),
+        _of_module(findings.LONG_STOP, long_stop),
+        _of_module(findings.GEOFENCE, geofence),
         _of_module(findings.REGISTRY_STATE, registry_state),
+        _of_module(findings.DEVICE_ALARM, device_alarm),
+        _of_module(findings.POSITION_MISMATCH, position_mismatch),
         *map(_of_roads, ROADS),
     )
 }
 
 _UNITS = {
-    "us": "us", "ms": "ms", "s": "s", "min": "min", "h": "h", "hours": "h", "days": "d", "m": "m", "km": "km",
-    "kmh": "km/h", "percent": "%", "share": "", "deg": "deg",
+    "us": "us", "s": "s", "min": "min", "h": "h", "days": "d", "m": "m", "km": "km", "kmh": "km/h", "ms": "m/s",
+    "vph": "veh/h", "percent": "%", "deg": "deg",
 }  # fmt: skip
+_COUNTED = frozenset({"probability", "passages", "trust", "vehicles", "share"})  # of these `_min` is a bound, no unit
 
 
 def parameters_of(kind: RuleKind) -> Iterator[Parameter]:
@@ -111,8 +130,9 @@ def _first(entry: "Field[Any]") -> Any:
 
 
 def _unit(name: str) -> str:
-    """Units stand last in a name, but for `_min` and `_max`, which say that it is a bound."""
+    """Units stand last in a name, but for `_min` and `_max`, which can say that it is a bound."""
     parts = name.split("_")
-    if parts[-1] in ("min", "max") and len(parts) > 1 and (parts[-2] in _UNITS or parts[-1] == "max"):
+    is_bound = parts[-1] == "max" or (parts[-1] == "min" and parts[-2] in _COUNTED | _UNITS.keys())
+    if is_bound:
         parts.pop()
     return _UNITS.get(parts[-1], "") if len(parts) > 1 else ""

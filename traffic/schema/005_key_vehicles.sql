@@ -105,7 +105,7 @@ ALTER TABLE rule
     ADD COLUMN exemptions jsonb NOT NULL DEFAULT '{}',         -- who not
     ADD COLUMN lateness_s int NOT NULL DEFAULT 900 CHECK (lateness_s BETWEEN 0 AND 86400),
     ADD COLUMN note       text NOT NULL DEFAULT '';            -- why this version was made
-CREATE SEQUENCE rule_number START 1001;                        -- of rules that people make
+CREATE SEQUENCE rule_number START 1001 MAXVALUE 65535;                        -- of rules that people make
 CREATE TABLE holiday (                                         -- days that differ from their weekday
     day  date PRIMARY KEY,
     kind text NOT NULL CHECK (kind IN ('holiday', 'working')), -- 节假日, 调休上班
@@ -357,6 +357,7 @@ GRANT SELECT ON company, permit, driver, registry_query, holiday, fence, usual_t
 GRANT SELECT (id, phone, plate_key, class_group, plate, plate_color, maker, model, number, unit_id, enabled, registered_at)
     ON terminal TO traffic_api, traffic_hub;
 GRANT SELECT, INSERT, UPDATE ON dry_run TO traffic_api;
+GRANT DELETE ON holiday TO traffic_api;
 GRANT INSERT ON terminal_message, rule TO traffic_api;
 GRANT INSERT, UPDATE ON subscription TO traffic_api;
 GRANT SELECT ON subscription_outbox TO traffic_api;

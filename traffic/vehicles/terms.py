@@ -28,6 +28,7 @@ from traffic.vehicles.said import (
 from traffic.vehicles.schedule import Schedule, parse_schedule
 from traffic.vehicles.stretches import Stretches, parse_stretches
 
+RULE_NUMBER_MAX = 65_535  # what columns of the state hold of a rule
 IDS_MAX = 5_000  # numbers in one field
 ROAD_KINDS = ("expressway", "trunk", "urban")
 CLASS_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -186,6 +187,7 @@ def parse_terms(row: Mapping[str, Any], read_parameters: ReadParameters, ground:
     """A row of table `rule` as terms; raises SettingsError naming the rule, the field and the reason."""
     name = f"rule {row['id']}"
     try:
+        checked_whole("id", row["id"], 1, RULE_NUMBER_MAX)
         unit = row.get("unit_id")
         if unit is not None and unit not in ground.below:
             raise refused("unit_id", "must be a known unit", unit)
