@@ -18,6 +18,7 @@ from dashboards import shell
 from dashboards.api import (
     area,
     conditions,
+    devices,
     errors,
     events,
     findings,
@@ -25,6 +26,8 @@ from dashboards.api import (
     lookups,
     places,
     quarantine,
+    registry,
+    registry_imports,
     rules,
     sensors,
     service,
@@ -65,7 +68,8 @@ def build_app(deps: Deps) -> FastAPI:
     app.state.grounds = Grounds()
     errors.install(app)
     roads = (links, events, sensors, trends, places, conditions)
-    for module in (session, area, units, *roads, findings, lookups, quarantine, rules, service):
+    standing = (registry, registry_imports, devices)
+    for module in (session, area, units, *roads, findings, lookups, quarantine, rules, *standing, service):
         app.include_router(module.router)
     app.add_route("/{path:path}", shell.web_client, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)

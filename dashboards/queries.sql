@@ -85,6 +85,11 @@ FROM part;
 SELECT set_config('traffic.unit', %(unit)s, true), set_config('traffic.clearance', %(clearance)s, true),
        set_config('traffic.at', %(at)s, true);
 
+-- name: scope_of_session
+-- The same for a connection that works for one viewer alone.
+SELECT set_config('traffic.unit', %(unit)s, false), set_config('traffic.clearance', %(clearance)s, false),
+       set_config('traffic.at', %(at)s, false);
+
 -- name: findings_newest
 SELECT * FROM finding WHERE raised_at <= %(before)s AND (raised_at, id) < (%(before)s, %(before_id)s)
 ORDER BY raised_at DESC, id DESC LIMIT %(limit)s;

@@ -17,6 +17,8 @@ from traffic.clock import monotonic_s
 from traffic.settings import Settings
 
 BODY_BYTES_MAX = 64 * 1024
+UPLOAD_BYTES_MAX = 256 * 1024 * 1024  # of a registry file, which its address takes piece by piece
+UPLOADS = "/api/registry/import/"
 BODY_S = 15.0  # between two pieces of a body
 DRAIN_BYTES_MAX = 1024 * 1024  # of a body that is refused
 DRAIN_S = 2.0
@@ -30,7 +32,7 @@ _NOT_BUILT = """<!doctype html><html lang="zh"><meta charset="utf-8"><title>äº¤é
 
 
 class Bounds:
-    """Refuses bodies over BODY_BYTES_MAX, whether they say their length or not."""
+    """Refuses bodies over BODY_BYTES_MAX (files over UPLOAD_BYTES_MAX), whether they say their length or not."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -41,8 +43,9 @@ class Bounds:
             await self._app(scope, receive, send)
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length[:20]) > BODY_BYTES_MAX:
-            await self._refuse(scope, receive, send)
+        bytes_max = UPLOAD_BYTES_MAX if scope["path"].startswith(UPLOADS) else BODY_BYTES_MAX
+        if not length.isdigit() or int(length[:20]) > bytes_max:
+            await self._refuse(scope, receive, send, bytes_max)
             return
         counted, whole = 0, False
 
@@ -52,22 +55,22 @@ class Bounds:
                 message = await receive()
             counted += len(message.get("body", b""))
             whole = not message.get("more_body", False)
-            if counted > BODY_BYTES_MAX:
-                raise BodyTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes")
+            if counted > bytes_max:
+                raise BodyTooLarge(f"the body is larger than {bytes_max} bytes")
             return message
 
         async def send_unless_over(message: Message) -> None:
-            if counted <= BODY_BYTES_MAX:  # else what the application makes of the broken body is of no interest
+            if counted <= bytes_max:  # else what the application makes of the broken body is of no interest
                 await send(message)
 
         try:
             await self._app(scope, receive_counted, send_unless_over)
         except BodyTooLarge:
             pass
-        if counted > BODY_BYTES_MAX:
-            await self._refuse(scope, receive, send)
+        if counted > bytes_max:
+            await self._refuse(scope, receive, send, bytes_max)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, bytes_max: int) -> None:
         """Read a little on, so that the sender is not cut off before it reads the answer; then close."""
         left, more = DRAIN_BYTES_MAX, True
         with contextlib.suppress(TimeoutError):
@@ -76,7 +79,7 @@ class Bounds:
                     message = await receive()
                     left -= len(message.get("body", b""))
                     more = message.get("more_body", False)
-        response = of_error(BodyTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes"))
+        response = of_error(BodyTooLarge(f"the body is larger than {bytes_max} bytes"))
         response.headers["Connection"] = "close"
         await response(scope, receive, send)
 
