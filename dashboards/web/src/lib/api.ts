@@ -9,6 +9,7 @@ import type {
 } from './types';
 
 const TIMEOUT_MS = 15_000;
+const UPLOAD_TIMEOUT_MS = 300_000; // a registry of a province is a large file
 const LOCKED_S = 60; // how long to wait where the server doesn't say
 
 export class ApiError extends Error {
@@ -26,7 +27,7 @@ export class ApiError extends Error {
   /** What a person is told, in their language where the code is known. */
   get said(): string {
     const key = `error.${this.code}`;
-    return key in zh ? t(key as Word, { s: this.retryAfterS }) : named('error.', 'other', { message: this.message });
+    return key in zh ? t(key as Word, { s: this.retryAfterS, field: this.field ?? '', message: this.message }) : named('error.', 'other', { message: this.message });
   }
 }
 
@@ -35,17 +36,16 @@ export function said(error: unknown): string {
   return error instanceof ApiError ? error.said : t('error.other', { message: String(error) });
 }
 
-async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+/** One request; a File goes as it is, anything else as JSON. */
+export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
   let response: Response;
   let content: unknown;
   try {
     response = await fetch(path, {
       method,
       credentials: 'same-origin',
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-      ...(body === undefined
-        ? {}
-        : { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(body instanceof File ? UPLOAD_TIMEOUT_MS : TIMEOUT_MS),
+      ...sent(body),
     });
     content = await response.json().catch(() => null);
   } catch (error) {
@@ -56,6 +56,12 @@ async function call<T>(method: string, path: string, body?: unknown): Promise<T>
   const code = told?.code ?? (response.status >= 500 ? 'unavailable' : 'other');
   const wait = Number(response.headers.get('Retry-After')) || undefined;
   throw new ApiError(response.status, code, told?.message ?? `HTTP ${response.status}`, told?.field, wait, told?.reason);
+}
+
+function sent(body: unknown): RequestInit {
+  if (body === undefined) return {};
+  if (body instanceof File) return { headers: { 'Content-Type': 'text/csv' }, body };
+  return { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
 }
 
 /** Who is logged in, or null. */

@@ -2,6 +2,8 @@
 import { untrack } from 'svelte';
 import { alertsBefore, area, placeAfter, socketTicket } from './api';
 import { clock } from './clock.svelte';
+import { isHeard } from './sound';
+import { sounds } from './sounds.svelte';
 import { LiveClient, type Link, type News, type Socket } from './protocol';
 import type { Alert, Area, Bounds, Checkpoint, Figures, Flow, InstanceTime, Me, StoppedPart } from './types';
 
@@ -241,12 +243,14 @@ class Live {
   }
 
   private announce(news: Alert[]): void {
-    if (news.length === 0) return;
+    const told = news.filter(isHeard); // what people did is no news, nor what they put aside
+    if (told.length === 0) return;
     const now = performance.now();
     const since = new Map([...this.newSince].filter(([, ms]) => now - ms < NEW_FOR_MS));
-    for (const alert of news) since.set(alert.id, now);
+    for (const alert of told) since.set(alert.id, now);
     this.newSince = since;
-    this.newest = news.reduce((gravest, alert) => (alert.level < gravest.level ? alert : gravest));
+    sounds.hear(told);
+    this.newest = told.reduce((gravest, alert) => (alert.level < gravest.level ? alert : gravest));
   }
 }
 

@@ -22,6 +22,7 @@ export interface Me {
   unit: Unit;
   role: string;
   clearance: number;
+  may?: string[]; // what the role carries; not told by the live view
 }
 
 export interface Checkpoint {
@@ -89,11 +90,15 @@ export interface Flow {
 
 export interface Observation {
   at: number;
-  checkpoint: number;
+  checkpoint: number; // 0: not a passage
   direction: number;
   lane: number;
   speed_kmh: number | null;
   record: string;
+  source?: 'passage' | 'position' | 'alarm' | 'silence';
+  lon?: number | null;
+  lat?: number | null;
+  stake?: string | null; // "G1 K1023+500"
 }
 
 export interface WatchEntry {
@@ -120,7 +125,28 @@ export interface Cause {
   checkpoint?: number;
 }
 
-export type Change = 'new' | 'updated' | 'corrected' | 'retracted' | 'superseded_by';
+export type Change = 'new' | 'updated' | 'corrected' | 'retracted' | 'superseded_by' | 'verified' | 'shelved' | 'unshelved';
+
+/** What a person found when comparing the picture with the plate. */
+export interface Verification {
+  verdict: 'valid' | 'false';
+  reason: string;
+  by: string;
+  at: number;
+}
+
+/** A person put the alert aside until then. */
+export interface Shelf {
+  reason: string;
+  until: number;
+  by: string;
+}
+
+/** How a plate fits a watch-list entry. */
+export interface Match {
+  how: string;
+  probability?: number | null;
+}
 
 export interface Alert {
   id: string;
@@ -141,6 +167,11 @@ export interface Alert {
   entry?: WatchEntry;
   section?: Section;
   cause: Cause | null;
+  verification?: Verification | null;
+  shelf?: Shelf | null;
+  needs_verification?: boolean;
+  trust?: number | null;
+  match?: Match | null;
 }
 
 export interface Figures {

@@ -1,4 +1,5 @@
 /** From facts to what the map draws. Pure. */
+import { pointOf } from '../lib/stories';
 import type { Alert, Area, Bounds, Checkpoint, DivisionFacts, Flow } from '../lib/types';
 
 export type Tone = 'free' | 'slow' | 'jam' | 'unmeasured' | 'quiet' | 'unknown';
@@ -63,24 +64,25 @@ export function alertRings(
   checkpoint: (id: number) => Checkpoint | undefined,
   nowUs: number,
 ): Points<AlertRing> {
-  const gravest = new Map<number, Alert>();
+  const gravest = new Map<string, { alert: Alert; at: [number, number] }>();
   for (const alert of alerts) {
     const at = alert.observations.at(-1);
     if (!at || alert.state !== 'active' || nowUs - alert.observed_at > ALERT_ON_MAP_S * 1e6) continue;
-    const other = gravest.get(at.checkpoint);
-    if (!other || alert.level < other.level) gravest.set(at.checkpoint, alert);
+    if (alert.shelf || alert.verification?.verdict === 'false') continue;
+    const place = pointOf(at, checkpoint);
+    if (place === null) continue;
+    const where = at.checkpoint ? String(at.checkpoint) : alert.id; // a device's own place is shared with no other
+    const other = gravest.get(where);
+    if (!other || alert.level < other.alert.level) gravest.set(where, { alert, at: [place[0], place[1]] });
   }
-  const features: Points<AlertRing>['features'] = [];
-  for (const [id, alert] of gravest) {
-    const place = checkpoint(id);
-    if (!place) continue;
-    features.push({
+  return {
+    type: 'FeatureCollection',
+    features: [...gravest.values()].map(({ alert, at }) => ({
       type: 'Feature',
-      geometry: { type: 'Point', coordinates: [place.lon, place.lat] },
+      geometry: { type: 'Point', coordinates: at },
       properties: { id: alert.id, level: alert.level, mark: String(alert.level) },
-    });
-  }
-  return { type: 'FeatureCollection', features };
+    })),
+  };
 }
 
 /** The selected alert: its places in order of time, and the line between them. */
@@ -88,8 +90,10 @@ export function trail(
   alert: Alert | undefined,
   checkpoint: (id: number) => Checkpoint | undefined,
 ): GeoJSON.FeatureCollection<GeoJSON.Point | GeoJSON.LineString> {
-  const places = (alert?.observations ?? []).flatMap((o) => checkpoint(o.checkpoint) ?? []);
-  const path = places.map((place): [number, number] => [place.lon, place.lat]);
+  const path = (alert?.observations ?? []).flatMap((seen): [number, number][] => {
+    const at = pointOf(seen, checkpoint);
+    return at === null ? [] : [[at[0], at[1]]];
+  });
   const features: GeoJSON.Feature<GeoJSON.Point | GeoJSON.LineString>[] = path.map((coordinates, number) => ({
     type: 'Feature',
     geometry: { type: 'Point', coordinates },

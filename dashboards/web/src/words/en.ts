@@ -1,9 +1,17 @@
+import { enFindings } from './en-findings';
+import { enDevices } from './en-devices';
+import { enRegistry } from './en-registry';
 import { enRoads } from './en-roads';
+import { enRules } from './en-rules';
 import type { Word } from './zh';
 
 /** The same texts in English. */
 export const en = {
   ...enRoads,
+  ...enFindings,
+  ...enRegistry,
+  ...enRules,
+  ...enDevices,
   'system.name': 'Jilin Traffic Safety Command System',
 
   'level.unit.1': 'Corps',
@@ -45,7 +53,6 @@ export const en = {
   'error.other': 'That did not work: {message}',
 
   'nav.live': 'Live',
-  'nav.refused': 'Refused records',
   'header.views': 'Pages',
   'header.language': '中文',
   'header.language.hint': 'Switch to Chinese',

@@ -1,8 +1,16 @@
+import { zhFindings } from './zh-findings';
+import { zhDevices } from './zh-devices';
+import { zhRegistry } from './zh-registry';
 import { zhRoads } from './zh-roads';
+import { zhRules } from './zh-rules';
 
 /** Every text of the screens in Chinese. `{name}` is filled in; en.ts must have exactly these keys (tsc holds it). */
 export const zh = {
   ...zhRoads,
+  ...zhFindings,
+  ...zhRegistry,
+  ...zhRules,
+  ...zhDevices,
   'system.name': '吉林省交通安全指挥系统',
 
   'level.unit.1': '总队',
@@ -44,7 +52,6 @@ export const zh = {
   'error.other': '操作未成功：{message}',
 
   'nav.live': '实时态势',
-  'nav.refused': '拒收记录',
   'header.views': '页面',
   'header.language': 'English',
   'header.language.hint': '切换为英文',
