@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from traffic.findings import Candidate
-from traffic.vehicles import travel_time
+from traffic.vehicles import bans, cloned_plate, registry_state, spot_speed, travel_time
 from traffic.vehicles.rules import RuleBook
 from traffic.vehicles.state import Fresh, VehicleState
+from traffic.vehicles.terms import Vehicles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +24,12 @@ def judge(state: VehicleState, rules: RuleBook, rows: np.ndarray, *, now_us: int
 
     The state changes last: when a rule raises, it stands as before, and the caller may try a part of the rows.
     """
-    candidates = rules.match_watchlist(rows)
+    candidates = rules.match_watchlist(rows) + _judge_rows(rules, rows)
     fresh = state.lay_out(rows)
     sections = _judge_sections(rules, fresh)
+    candidates += sections.candidates + cloned_plate.judge(rules, fresh)
     state.merge(fresh)
-    return Verdict(candidates=candidates + sections.candidates, travels=sections.travels)
+    return Verdict(candidates=candidates, travels=sections.travels)
 
 
 def judge_batch(state: VehicleState, rules: RuleBook, rows: np.ndarray) -> list[Candidate]:
@@ -38,6 +40,14 @@ def judge_batch(state: VehicleState, rules: RuleBook, rows: np.ndarray) -> list[
 def absorb(state: VehicleState, rows: np.ndarray) -> None:
     """Take rows into the state that were judged before (replay), saying nothing."""
     state.merge(state.lay_out(rows))
+
+
+def _judge_rows(rules: RuleBook, rows: np.ndarray) -> list[Candidate]:
+    """The rules that look at each passage by itself."""
+    if not rules.terms or not len(rows):
+        return []
+    vehicles = Vehicles.of_passages(rows, rules.registry)
+    return [word for rule in (bans, registry_state, spot_speed) for word in rule.judge(rules, rows, vehicles)]
 
 
 def _judge_sections(rules: RuleBook, fresh: Fresh) -> Verdict:

@@ -39,7 +39,7 @@ def _square(n: int, *more: int) -> np.ndarray:
     return np.full((*more, n, n), np.nan, np.float32)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class UsualTimes:
     """`checkpoints`: n ids, ascending; matrices [from, to] and [hour, from, to] by their place in it.
 
