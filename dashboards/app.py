@@ -16,6 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from dashboards import shell
 from dashboards.api import (
+    alerts,
     area,
     conditions,
     devices,
@@ -24,6 +25,7 @@ from dashboards.api import (
     findings,
     links,
     lookups,
+    pictures,
     places,
     quarantine,
     registry,
@@ -37,6 +39,7 @@ from dashboards.api import (
 )
 from dashboards.asyncapi import VERSION
 from dashboards.deps import Deps
+from dashboards.dry_runners import DryRunner
 from dashboards.feed_reader import FeedReader
 from dashboards.grounds import Grounds
 from dashboards.metrics import Metrics
@@ -66,10 +69,12 @@ def build_app(deps: Deps) -> FastAPI:
     app.state.areas = area.Areas()
     app.state.gazetteer = places.Gazetteer()
     app.state.grounds = Grounds()
+    app.state.dry_runner = DryRunner(deps.settings)
     errors.install(app)
     roads = (links, events, sensors, trends, places, conditions)
     standing = (registry, registry_imports, devices)
-    for module in (session, area, units, *roads, findings, lookups, quarantine, rules, *standing, service):
+    told = (findings, alerts, pictures)
+    for module in (session, area, units, *roads, *told, lookups, quarantine, rules, *standing, service):
         app.include_router(module.router)
     app.add_route("/{path:path}", shell.web_client, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)

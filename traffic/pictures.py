@@ -31,7 +31,7 @@ from traffic.limits import PICTURE_BYTES_MAX
 from traffic.picture_sources import PictureRefused, Sources, Target, media_type_of
 from traffic.settings import Settings
 
-SQL = database.queries("traffic", "pictures")
+SQL = database.queries("traffic", "pictures.sql")
 AT_ONCE = 4
 CLAIM_MAX = 16
 CONNECT_S, WHOLE_S = 5.0, 15.0

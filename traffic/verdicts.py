@@ -9,8 +9,9 @@ from traffic.readings import AlertDeed
 from traffic.zone import SHANGHAI
 
 # Why a hit is false: the plate is another one; a clone carries it; it is rightly read, but of another vehicle; ...
+# A reason is one of these codes, or one with a note ("misread: 7 taken for 1"); other words are as good as `other`.
 FALSE_REASONS = ("misread", "cloned", "wrong_vehicle", "test", "other")
-_SILENT = ("test", "other")  # they say nothing of how the checkpoint reads
+_READ_RIGHTLY = {"misread": False, "cloned": True, "wrong_vehicle": True}  # the others do not say how it was read
 
 Count = tuple[int, str, int, int]  # checkpoint, day, valid readings, false readings
 
@@ -82,15 +83,11 @@ def _counted(finding: Finding, deed: AlertDeed) -> tuple[Count, ...]:
 def _read_rightly(finding: Finding, deed: AlertDeed) -> bool | None:
     """Whether the plate was read as it is; None where the verdict does not say.
 
-    A hit by a misread character that is valid means that the camera was wrong; one that is false because it is
-    another vehicle, that it was right.
+    A hit by a misread character that is valid means that the camera was wrong.
     """
-    if deed.verdict == "false" and deed.reason in _SILENT:
-        return None
-    if deed.verdict == "false" and deed.reason == "misread":
-        return False
-    by_misread = finding.kind == WATCH_HIT and finding.detail.get("match", {}).get("how") == MISREAD
-    return deed.verdict == "false" if by_misread else True
+    if deed.verdict == "false":
+        return _READ_RIGHTLY.get(deed.reason.partition(":")[0].strip())
+    return not (finding.kind == WATCH_HIT and finding.detail.get("match", {}).get("how") == MISREAD)
 
 
 def difference(before: Finding | None, after: Finding) -> list[Count]:
