@@ -6,8 +6,8 @@ means that plate and terminal are on two vehicles, and each explanation gets a p
 - clone (套牌): another vehicle bears the plate, while the terminal's own is driving somewhere else;
 - device_removed: the terminal lies still (at the depot) while cameras see its vehicle drive;
 - plate_swapped: the plate was put on another vehicle of the owner.
-A terminal that spoke and is silent now, while cameras go on to see the vehicle, was unplugged or broke down. One finding
-for each episode of passages.
+A terminal that spoke and is silent now, while cameras go on to see the vehicle, was unplugged or broke down. One
+finding for each episode of passages.
 """
 
 from collections.abc import Mapping

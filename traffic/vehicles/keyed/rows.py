@@ -33,7 +33,7 @@ _KINDS_OF_PASSAGES = _KINDS_OF_POSITIONS - {findings.OVERSPEED, findings.LONG_ST
 def sightings_of(
     book: RuleBook, rules: KeyedRules, passages: np.ndarray, positions: np.ndarray, alarms: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(vehicle keys, SIGHTINGs, received_at) of the records that came within the lateness and are of registered vehicles."""
+    """(vehicle keys, SIGHTINGs, received_at) of the records of registered vehicles that came within the lateness."""
     positions = positions[positions["subject_kind"] == Subject.VEHICLE] if len(positions) else positions
     parts = [
         (vehicle_keys(passages["plate_key"], passages["plate_class"]), passages, of_passages),

@@ -189,9 +189,9 @@ def _parking(fences: tuple[Fence, ...]) -> list[Fence]:
 
 
 def _ways_of(usual: UsualTimes) -> Ways:
-    """The matrices as they are, without a copy."""
+    """The matrices as kernels take them: packed and writable, though nobody writes; a copy where they are not."""
     return Ways(
-        checkpoints=np.ascontiguousarray(usual.checkpoints, np.int64),
-        median_s=np.ascontiguousarray(usual.median_s, np.float32),
-        spread=np.ascontiguousarray(usual.spread, np.float32),
+        checkpoints=np.require(usual.checkpoints, np.int64, ("C", "W")),
+        median_s=np.require(usual.median_s, np.float32, ("C", "W")),
+        spread=np.require(usual.spread, np.float32, ("C", "W")),
     )

@@ -189,7 +189,7 @@ class KeyedState:
         said[name] = (event, proofs)
 
     def _make_room(self, rows: np.ndarray, more: np.ndarray, rules: KeyedRules) -> None:
-        """Afterwards so many sightings fit in; where a vehicle has too many, the oldest are settled before their time."""
+        """Afterwards so many sightings fit in; of one that has too many the oldest are settled before their time."""
         crowded = self.store.count[rows] + more > shapes.PENDING_MAX + _FRESH_MAX
         for row, wanted in zip(rows[crowded].tolist(), more[crowded].tolist(), strict=True):
             start, count = int(self.store.start[row]), int(self.store.count[row])
@@ -229,7 +229,7 @@ class KeyedState:
         return found if logicals is None else found[np.isin(self._logical[found], list(logicals))]
 
     def expected_at(self, gates: Iterable[int], logicals: Iterable[int] | None) -> np.ndarray:
-        """Rows of vehicles that passed one of these gates (checkpoint * 4 + direction), and are expected at the next."""
+        """Rows of vehicles that passed one of these gates (checkpoint * 4 + direction) last, and are expected."""
         found = np.flatnonzero(self._used[: self._size] & (self.store.gate[: self._size] != 0))
         found = found[np.isin(self.store.gate[found], list(gates))]
         return found if logicals is None else found[np.isin(self._logical[found], list(logicals))]

@@ -102,7 +102,7 @@ def border_m(fence: Fence, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- permitted routes
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermittedRoutes:
-    """The route permits of hazardous goods, with their stretches side by side: those of the n-th permit from first[n]."""
+    """The route permits of hazardous goods, and all their stretches: those of the n-th permit from first[n]."""
 
     permits: Permits
     first: np.ndarray
@@ -122,7 +122,7 @@ class PermittedRoutes:
         return PermittedRoutes(permits=permits, first=np.array(first, np.int64), stretches=table)
 
     def held(self, keys: np.ndarray, times_us: np.ndarray, places: np.ndarray, margin_m: float) -> np.ndarray:
-        """Of each sighting (n, 3): whether any permit is valid that day, leads over the place, and does so at the hour."""
+        """Of each sighting (n, 3): whether any permit is valid, leads over the place, and does so at the hour."""
         said = np.zeros((len(keys), 3), bool)
         if not len(self.permits) or not len(keys):
             return said

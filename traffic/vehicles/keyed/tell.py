@@ -1,4 +1,4 @@
-"""From what a kernel put down to a candidate for a finding: words, evidence, audience, and the cause of a correction."""
+"""From what a kernel put down to a candidate for a finding: words, evidence, audience, the cause of a correction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

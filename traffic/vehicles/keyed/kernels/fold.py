@@ -6,8 +6,9 @@ When one comes that is not, everything pending is folded anew, without it and wi
 """
 
 import numpy as np
+from numba import types
 
-from traffic.vehicles.compiled import part
+from traffic.vehicles.compiled import kernel, nothing, number, numbers, part, rows_of, together
 from traffic.vehicles.keyed import shapes
 from traffic.vehicles.keyed.kernels import (
     device_alarm,
@@ -20,6 +21,18 @@ from traffic.vehicles.keyed.kernels import (
     position_mismatch,
     route_deviation,
 )
+
+BYTES = types.Array(types.uint8, 1, "C")
+STORE = together(
+    shapes.Store,
+    rows_of(shapes.MEMORY), rows_of(shapes.SIGHTING, 2), rows_of(shapes.MEMORY), rows_of(shapes.SIGHTING, 2),
+    rows_of(shapes.PERIOD, 2), rows_of(shapes.SIGHTING), numbers, numbers, numbers, numbers, numbers,
+)  # fmt: skip
+FRESH = together(shapes.Fresh, rows_of(shapes.SIGHTING), numbers, numbers, BYTES, rows_of(shapes.SIGHTING))
+RULES = together(shapes.Rules, types.Array(types.int16, 1, "C"), types.Array(types.float64, 2, "C"))
+_MATRICES = types.Array(types.float32, 3, "C")
+WAYS = together(shapes.Ways, numbers, _MATRICES, _MATRICES)
+OUT = together(shapes.Out, rows_of(shapes.EVENT), rows_of(shapes.SIGHTING, 2), numbers)
 
 
 @part
@@ -66,8 +79,8 @@ def take(memory, evidence, periods, s, rules, ways, out):  # noqa: PLR0913, C901
 @part
 def fold(memory, evidence, periods, sightings, rules, ways, out):  # noqa: PLR0913 - a kernel's columns
     """All these sightings, which stand in order."""
-    for number in range(len(sightings)):
-        take(memory, evidence, periods, sightings[number], rules, ways, out)
+    for n in range(len(sightings)):
+        take(memory, evidence, periods, sightings[n], rules, ways, out)
 
 
 @part
@@ -95,11 +108,11 @@ def _same_slot(a, b):
 @part
 def find_same(pending, s):
     """Number of the pending sighting that is one with `s`; -1: there is none."""
-    for number in range(len(pending) - 1, -1, -1):
-        if pending[number]["at"] < s["at"] - shapes.ALARM_SLOT_US:
+    for n in range(len(pending) - 1, -1, -1):
+        if pending[n]["at"] < s["at"] - shapes.ALARM_SLOT_US:
             break
-        if _same_slot(pending[number], s):
-            return number
+        if _same_slot(pending[n], s):
+            return n
     return -1
 
 
@@ -117,8 +130,8 @@ def insert(store, row, s, fate, displaced, at):  # noqa: PLR0913 - a kernel's co
             return
         fate[at] = 2
         displaced[at] = store.pending[start + same]
-        for number in range(start + same, start + count - 1):
-            store.pending[number] = store.pending[number + 1]
+        for n in range(start + same, start + count - 1):
+            store.pending[n] = store.pending[n + 1]
         count -= 1
     place = start + count
     while place > start and is_before(s, store.pending[place - 1]):
@@ -134,10 +147,10 @@ def _appended(store, row, fresh, begin, end):
     last = store.start[row] + store.count[row] - 1
     if store.count[row] > 0 and not is_before(store.pending[last], fresh.sightings[begin]):
         return False
-    for number in range(begin, end):
-        if fresh.sightings[number]["at"] < store.settled_to[row]:
+    for n in range(begin, end):
+        if fresh.sightings[n]["at"] < store.settled_to[row]:
             return False
-        if number > begin and not is_before(fresh.sightings[number - 1], fresh.sightings[number]):
+        if n > begin and not is_before(fresh.sightings[n - 1], fresh.sightings[n]):
             return False
     return True
 
@@ -146,8 +159,8 @@ def _appended(store, row, fresh, begin, end):
 def refold(store, row, rules, ways, out):
     """The head of a vehicle anew, out of what is settled and what is pending."""
     store.head[row] = store.settled[row]
-    for number in range(shapes.EVIDENCE):
-        store.head_evidence[row, number] = store.settled_evidence[row, number]
+    for n in range(shapes.EVIDENCE):
+        store.head_evidence[row, n] = store.settled_evidence[row, n]
     start = store.start[row]
     fold(
         store.head[row], store.head_evidence[row], store.periods[row],
@@ -172,30 +185,30 @@ def watch(store, row):
     store.due[row] = first
 
 
-@part
+@kernel(number, STORE, numbers, number, RULES, WAYS, OUT)
 def refold_all(store, rows, begin, rules, ways, out):  # noqa: PLR0913 - a kernel's columns
     """The heads of these vehicles from number `begin` on; returns the first one left for want of room."""
-    for number in range(begin, len(rows)):
-        steps = store.count[rows[number]]
-        if out.count[0] + steps * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and number > begin:
-            return number
-        refold(store, rows[number], rules, ways, out)
-        watch(store, rows[number])
+    for n in range(begin, len(rows)):
+        steps = store.count[rows[n]]
+        if out.count[0] + steps * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and n > begin:
+            return n
+        refold(store, rows[n], rules, ways, out)
+        watch(store, rows[n])
     return len(rows)
 
 
-@part
+@kernel(number, STORE, FRESH, number, RULES, WAYS, OUT)
 def judge(store, fresh, begin, rules, ways, out):  # noqa: PLR0913 - a kernel's columns
     """Take in the fresh sightings of the vehicles from number `begin` on; returns the first one left for want of room.
 
     Direct events are told as they are; of a vehicle that got late sightings everything is said before and after.
     """
-    for number in range(begin, len(fresh.rows)):
-        row, first, end = fresh.rows[number], fresh.first[number], fresh.first[number + 1]
+    for n in range(begin, len(fresh.rows)):
+        row, first, end = fresh.rows[n], fresh.first[n], fresh.first[n + 1]
         steps = 2 * (store.count[row] + end - first)
-        if out.count[0] + steps * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and number > begin:
-            return number
-        out.count[1] = number
+        if out.count[0] + steps * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and n > begin:
+            return n
+        out.count[1] = n
         if _appended(store, row, fresh, first, end):
             out.count[2] = shapes.DIRECT
             for at in range(first, end):
@@ -217,12 +230,12 @@ def judge(store, fresh, begin, rules, ways, out):  # noqa: PLR0913 - a kernel's 
     return len(fresh.rows)
 
 
-@part
+@kernel(nothing, STORE, FRESH, number, RULES, WAYS, OUT)
 def undo(store, fresh, upto, rules, ways, out):  # noqa: PLR0913 - a kernel's columns
     """Give the vehicles before number `upto` what was theirs before `judge`: their pending sightings, and the head."""
-    for number in range(upto):
-        row = fresh.rows[number]
-        for at in range(fresh.first[number + 1] - 1, fresh.first[number] - 1, -1):
+    for n in range(upto):
+        row = fresh.rows[n]
+        for at in range(fresh.first[n + 1] - 1, fresh.first[n] - 1, -1):
             if fresh.fate[at] == 0:
                 continue
             start, count = store.start[row], store.count[row]
@@ -237,19 +250,19 @@ def undo(store, fresh, upto, rules, ways, out):  # noqa: PLR0913 - a kernel's co
         watch(store, row)
 
 
-@part
+@kernel(number, STORE, numbers, number, numbers, number, RULES, WAYS, OUT)
 def settle(store, rows, begin, before, least, rules, ways, out):  # noqa: PLR0913 - a kernel's columns
     """Settle what is pending from before the moment `before[n]` of each of the vehicles, where it is at least so many.
 
     Returns the first one left for want of room.
     """
-    for number in range(begin, len(rows)):
-        row = rows[number]
+    for n in range(begin, len(rows)):
+        row = rows[n]
         start, count = store.start[row], store.count[row]
-        if out.count[0] + count * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and number > begin:
-            return number
+        if out.count[0] + count * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and n > begin:
+            return n
         ready = 0
-        while ready < count and store.pending[start + ready]["at"] < before[number]:
+        while ready < count and store.pending[start + ready]["at"] < before[n]:
             ready += 1
         if ready < least or ready == 0:
             continue
@@ -261,6 +274,6 @@ def settle(store, rows, begin, before, least, rules, ways, out):  # noqa: PLR091
         for later in range(start, start + count - ready):
             store.pending[later] = store.pending[later + ready]
         store.count[row] = count - ready
-        if before[number] > store.settled_to[row]:
-            store.settled_to[row] = before[number]
+        if before[n] > store.settled_to[row]:
+            store.settled_to[row] = before[n]
     return len(rows)

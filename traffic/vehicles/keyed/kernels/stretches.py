@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from traffic.vehicles.compiled import part
+from traffic.vehicles.compiled import flags, kernel, read, real
+
+INDEX = read(np.int64, layout="A")
 
 
-@part
+@kernel(flags, INDEX, read(np.int64, 2), INDEX, INDEX, INDEX, INDEX, real)
 def on_stretch(first, stretches, number, road, stake_m, direction, margin_m):  # noqa: PLR0913 - a kernel's columns
     """Which places lie on a stretch of the permit beside them, or so near to its ends."""
     on = np.zeros(len(number), np.bool_)
