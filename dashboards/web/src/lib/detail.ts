@@ -22,17 +22,17 @@ const HIDDEN = new Set(['explanations', 'version', 'units', 'rule']);
 /** Which figures decide, by kind; what is not named follows in the order of the finding. */
 const DECIDING: Record<string, string[]> = {
   cloned_plate: ['gap_s', 'fastest_s', 'distance_m'],
-  driving_time: ['driven_min', 'limit_min', 'rest_min'],
+  driving_time: ['driven_min', 'driven_limit_min', 'exceeded', 'rest_min'],
   night_running: ['driven_min', 'limit_min'],
-  overspeed: ['speed_kmh', 'limit_kmh'],
-  overdue_arrival: ['overdue_min', 'overdue_s', 'expected_min'],
-  long_stop: ['stopped_min', 'limit_min'],
-  geofence: ['fence', 'name', 'dwell_min', 'inside_min'],
+  overspeed: ['speed_kmh', 'limit_kmh', 'over_percent'],
+  overdue_arrival: ['overdue_s', 'expected_at', 'allowed_s'],
+  long_stop: ['stood_min', 'for_min'],
+  geofence: ['fence', 'name', 'inside_s', 'dwell_s'],
   registry_state: ['condition', 'inspection_until', 'days', 'overdue_days'],
   ban: ['road', 'hours', 'stake'],
-  route_deviation: ['distance_m', 'off_m', 'permit'],
-  device_alarm: ['bit', 'alarm', 'bits'],
-  position_mismatch: ['distance_m', 'gap_s', 'reason'],
+  route_deviation: ['off_s', 'margin_m', 'reason'],
+  device_alarm: ['alarm', 'lasted_s'],
+  position_mismatch: ['away_km', 'explanation', 'silent_min'],
 };
 
 /** The finding's own object: its key is the kind. */
@@ -128,6 +128,13 @@ function coded(code: string): string {
   for (const prefix of ['condition.', 'vehiclekind.', 'vehiclestate.', 'routekind.', 'explained.', 'cause.', 'alarmbit.', 'fencekind.', 'permitkind.'])
     if (`${prefix}${code}` in zh) return t(`${prefix}${code}` as Word);
   return code;
+}
+
+/** A verdict's reason: a code, a code with a note ("misread: 7 taken for 1"), or a person's own words. */
+export function reasonText(reason: string): string {
+  const [code = '', ...note] = reason.split(/:\s*/);
+  if (!(`falsereason.${code}` in zh)) return reason;
+  return [named('falsereason.', code), note.join(': ')].filter(Boolean).join('：');
 }
 
 function isEmpty(value: unknown): boolean {

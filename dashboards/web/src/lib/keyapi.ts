@@ -32,6 +32,7 @@ export interface FindingFilter {
   state: string;
   verification: string;
   plate: string;
+  shelved: string; // '': not those that were put aside; 'only', 'all'
 }
 
 export function findings(filter: FindingFilter, before: string | null): Promise<PageOf<Alert>> {

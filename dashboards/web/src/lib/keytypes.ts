@@ -40,6 +40,7 @@ export interface Sensor {
   kind?: string;
   trust: number | null; // 0..1; null: not known
   why?: string;
+  then?: number | null; // what the finding was made with
 }
 
 export interface Explanation {
@@ -119,6 +120,7 @@ export interface VehicleFile {
   permits: Permit[];
   findings: { kind: string; count: number }[];
   query: PlatformQuery | null;
+  platform?: boolean; // whether one is set up
 }
 
 export interface Company {
@@ -162,15 +164,18 @@ export interface RefusedLine {
 export interface ImportState {
   id: string;
   what: string;
-  state: 'running' | 'done' | 'failed';
+  state: 'running' | 'done' | 'refused' | 'failed'; // refused: the file itself is wrong from some place on
   rows: number;
-  total?: number | null;
+  bytes: number; // read of `size`
+  size: number;
   added: number;
   changed: number;
   unchanged: number;
+  older: number; // the table knew something newer
   refused: RefusedLine[];
-  refused_count?: number;
-  error?: string;
+  refused_count: number;
+  ignored_columns: string[];
+  error: string;
 }
 
 // ---------------------------------------------------------------- rules
@@ -371,7 +376,8 @@ export interface Subscription {
 
 export interface DeviceFile {
   device: DeviceRow;
-  refused: { id: number; received_at: number; field: string; reason: string; detail: string; body: string }[];
+  sensors: { kind: string; id: number; name: string; name_en?: string; state: string; reason: string; trust: number | null }[];
+  refused: { id: number; received_at: number; field: string; reason: string; detail: string; body: string | null }[];
 }
 
 export interface TerminalFile {

@@ -32,13 +32,14 @@ export function isVerified(alert: Alert, wanted: string): boolean {
 }
 
 /** The filter of the list of findings, for those that the live view tells; '' lets all through. */
-export function passesFilter(alert: Alert, filter: { kind: string; level: string; state: string; verification: string; plate: string }): boolean {
+export function passesFilter(alert: Alert, filter: { kind: string; level: string; state: string; verification: string; plate: string; shelved: string }): boolean {
   return (
     (filter.kind === '' || alert.kind === filter.kind) &&
     (filter.level === '' || String(alert.level) === filter.level) &&
     (filter.state === '' || alert.state === filter.state) &&
     isVerified(alert, filter.verification) &&
-    (filter.plate === '' || alert.plate.includes(filter.plate.toUpperCase()))
+    (filter.shelved === 'all' || (filter.shelved === 'only') === !!alert.shelf) &&
+    (filter.plate === '' || alert.plate === filter.plate)
   );
 }
 
