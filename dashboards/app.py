@@ -20,8 +20,10 @@ from dashboards.api import (
     area,
     conditions,
     devices,
+    dry_runs,
     errors,
     events,
+    fences,
     findings,
     links,
     lookups,
@@ -73,8 +75,8 @@ def build_app(deps: Deps) -> FastAPI:
     errors.install(app)
     roads = (links, events, sensors, trends, places, conditions)
     standing = (registry, registry_imports, devices)
-    told = (findings, alerts, pictures)
-    for module in (session, area, units, *roads, *told, lookups, quarantine, rules, *standing, service):
+    told, ruled = (findings, alerts, pictures), (rules, dry_runs, fences)
+    for module in (session, area, units, *roads, *told, lookups, quarantine, *ruled, *standing, service):
         app.include_router(module.router)
     app.add_route("/{path:path}", shell.web_client, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)
@@ -140,8 +142,9 @@ async def serve(
         listen(settings.host, settings.socket_port, "the live view (TRAFFIC_HOST, TRAFFIC_SOCKET_PORT)"),
     )
     async with parts(settings) as deps:
+        app = build_app(deps)
         config = uvicorn.Config(
-            build_app(deps),
+            app,
             http=BoundedProtocol,
             ws="none",
             log_config=None,
@@ -174,6 +177,7 @@ async def serve(
         for task in tasks[1:]:
             task.cancel()
         await asyncio.gather(*tasks, stopping, live.wait_closed(), return_exceptions=True)
+        await asyncio.to_thread(app.state.dry_runner.stop)
         for task in done - {stopping}:
             task.result()  # a part that ended by itself has failed: the process says so
     log.info("the API is closed")

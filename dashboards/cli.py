@@ -110,6 +110,18 @@ def twin() -> None:
     simulated.run(settings)
 
 
+@app.command("dry-run")
+def dry_run() -> None:
+    """Try the rules that wait for it on stored records; ends when none waits. The API starts it."""
+    from traffic import dry_run_queue
+    from traffic.log import configure
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    configure(settings.log_level, "dry-run")
+    dry_run_queue.run(settings)
+
+
 @app.command()
 def setup() -> None:
     """Bring what is missing: private TimescaleDB and Redis, the built web client."""

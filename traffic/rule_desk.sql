@@ -83,3 +83,30 @@ UPDATE version SET value = value + 1 WHERE name = %(name)s;
 -- How often the rule has spoken on each local day, as far as the viewer may see.
 SELECT to_char(raised_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD') AS day, count(*) AS count
 FROM finding WHERE kind = %(kind)s AND rule_id = %(id)s AND raised_at > %(since)s GROUP BY 1 ORDER BY 1;
+
+-- name: fences_shown
+-- Fences as people tend them, also those that are off.
+SELECT id, code, name, kind, shape, unit_id, unit_id AS unit, enabled, changed_at, changed_by
+FROM fence WHERE %(id)s::int IS NULL OR id = %(id)s ORDER BY id;
+
+-- name: fence_insert
+INSERT INTO fence (code, name, kind, shape, unit_id, enabled, changed_at, changed_by)
+VALUES (%(code)s, %(name)s, %(kind)s, %(shape)s, %(unit_id)s, %(enabled)s, %(now)s, %(by)s) RETURNING id;
+
+-- name: fence_update
+-- Nothing where somebody else changed it since it was seen.
+UPDATE fence SET code = %(code)s, name = %(name)s, kind = %(kind)s, shape = %(shape)s, unit_id = %(unit_id)s,
+    enabled = %(enabled)s, changed_at = %(now)s, changed_by = %(by)s
+WHERE id = %(id)s AND (%(seen)s::timestamptz IS NULL OR changed_at = %(seen)s);
+
+-- name: holidays
+SELECT day, kind, name FROM holiday ORDER BY day;
+
+-- name: calendar_version
+SELECT value FROM version WHERE name = 'calendar';
+
+-- name: holidays_clear
+DELETE FROM holiday;
+
+-- name: holiday_insert
+INSERT INTO holiday (day, kind, name) VALUES (%(day)s, %(kind)s, %(name)s);

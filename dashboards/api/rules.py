@@ -171,7 +171,7 @@ async def change_rule(
     async with deps.reach.as_viewer(actor.viewer) as connection:
         ground = await grounds.get(connection, now)
         rule = await _rule(connection, id, actor, ground, deps)
-        await _require_edit(actor, rule["unit_id"], ground, deps, f"rule {id}")
+        await require_edit(actor, rule["unit_id"], ground, deps, f"rule {id}")
         content = await content_of(body, actor, ground, deps)
         if content.kind != rule["kind"]:
             raise Wrong("kind", f"kind must stay {rule['kind']}: make a new rule")
@@ -202,7 +202,7 @@ async def _switch(id: int, body: Switch, by: tuple[Actor, Deps, Grounds], *, arm
     async with deps.reach.as_viewer(actor.viewer) as connection:
         ground = await grounds.get(connection, now)
         rule = await _rule(connection, id, actor, ground, deps)
-        await _require_edit(actor, rule["unit_id"], ground, deps, f"rule {id}")
+        await require_edit(actor, rule["unit_id"], ground, deps, f"rule {id}")
         if body.based_on not in (None, rule["version"]):
             raise Conflict(f"rule {id} was changed in between: its newest version is {rule['version']}")
         try:
@@ -237,7 +237,7 @@ async def content_of(body: RuleBody, actor: Actor, ground: Ground, deps: Deps) -
             )
         },
     )  # fmt: skip
-    await _require_edit(actor, unit, ground, deps, f"a rule of unit {unit}")
+    await require_edit(actor, unit, ground, deps, f"a rule of unit {unit}")
     try:
         rule_desk.checked(content, ground)
     except FieldRefused as error:
@@ -257,7 +257,7 @@ async def _rule(connection: AsyncConnection, id: int, actor: Actor, ground: Grou
     return rule
 
 
-async def _require_edit(actor: Actor, unit: int | None, ground: Ground, deps: Deps, what: str) -> None:
+async def require_edit(actor: Actor, unit: int | None, ground: Ground, deps: Deps, what: str) -> None:
     """Raise Forbidden unless what belongs to a unit is the actor's to change; the attempt is audited."""
     if unit is not None and unit not in ground.below:
         raise Wrong("unit", f"unit must be a known unit, not {unit}")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from traffic.findings import BAN, Candidate
+from traffic.positions import PlaceIndex
+from traffic.road_readings import Subject
 from traffic.roads.parameters import bounded, defaults_of, fill
 from traffic.vehicles.permits import NO_PERMITS
 from traffic.vehicles.registry import KINDS
@@ -65,25 +67,36 @@ def judge(book: "RuleBook", rows: np.ndarray, vehicles: Vehicles | None = None) 
     return said
 
 
-def judge_positions(book: "RuleBook", positions: np.ndarray, places: np.ndarray, vehicles: Vehicles) -> list[Candidate]:
-    """What the bans say of POSITION rows of vehicles, each with its PLACE.
+def judge_positions(book: "RuleBook", positions: np.ndarray) -> list[Candidate]:
+    """What the bans say of POSITION rows of registered vehicles.
 
     A terminal speaks every few seconds: so that one night is no thousand revisions, only some of its words count, and
     which ones does not depend on the order of arrival.
     """
+    bans = [terms for terms in book.terms if terms.kind == BAN and terms.parameters.position_every_min]
     said: list[Candidate] = []
+    if not bans or book.places is None or not len(book.registry):
+        return said
     minutes = positions["observed_at"] // _MINUTE_US
-    for terms in (one for one in book.terms if one.kind == BAN and one.parameters.position_every_min):
-        at = np.flatnonzero((vehicles.row >= 0) & (minutes % terms.parameters.position_every_min == 0))
-        at = at[terms.concerns(vehicles.take(at)) & terms.in_force(positions["observed_at"][at])]
-        at = at[terms.on_place(places[at], positions["lon"][at], positions["lat"][at])]
-        at = at[terms.on_time(positions[at])]
-        times_us = positions["observed_at"][at]
-        exempt = terms.exempt(vehicles.take(at), times_us, places[at], book.permits or NO_PERMITS)
-        at, times_us = at[~exempt], times_us[~exempt]
-        seen = [position_seen(book, positions[n], places[n]) for n in at]
-        said += _candidates(book, terms, vehicles.take(at), times_us, seen)
+    for terms in bans:
+        chosen = (positions["subject_kind"] == Subject.VEHICLE) & (minutes % terms.parameters.position_every_min == 0)
+        rows = positions[chosen]
+        rows = rows[terms.in_force(rows["observed_at"]) & terms.on_time(rows)]
+        if len(rows):
+            said += _of_positions(book, terms, rows, book.places)
     return said
+
+
+def _of_positions(book: "RuleBook", terms: RuleTerms, rows: np.ndarray, index: PlaceIndex) -> list[Candidate]:
+    """What one ban says of POSITION rows of its hours."""
+    vehicles = Vehicles.of_keys(rows["subject"] << 3 | rows["class_group"], book.registry)
+    meant = np.flatnonzero((vehicles.row >= 0) & terms.concerns(vehicles))
+    rows, vehicles = rows[meant], vehicles.take(meant)
+    places = index.find(rows["lon"], rows["lat"], rows["speed_kmh"], rows["bearing_deg"])
+    banned = terms.on_place(places, rows["lon"], rows["lat"])
+    banned &= ~terms.exempt(vehicles, rows["observed_at"], places, book.permits or NO_PERMITS)
+    seen = [position_seen(book, rows[n], places[n]) for n in np.flatnonzero(banned)]
+    return _candidates(book, terms, vehicles.take(banned), rows["observed_at"][banned], seen)
 
 
 def _candidates(
