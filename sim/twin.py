@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import structlog
 
+from sim import pictures
 from sim.engine_process import EngineLost, EngineProcess
 from sim.native import NativeSender
 from sim.platform import TIMEOUT_S, Platform
@@ -83,7 +84,10 @@ async def drive(
     secrets_of(settings)
     size = vehicles if vehicles is not None else vehicles_for(settings.clock)
     address = f"http://{settings.host}:{settings.door_port}"
-    async with httpx.AsyncClient(base_url=address, timeout=TIMEOUT_S, trust_env=False) as client:
+    async with (
+        pictures.serving(settings),
+        httpx.AsyncClient(base_url=address, timeout=TIMEOUT_S, trust_env=False) as client,
+    ):
         senders = Senders(client, settings)
         ended = asyncio.Event()  # the cameras first, then the senders, which still send what was seen
 

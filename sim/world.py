@@ -9,6 +9,7 @@ import numpy as np
 from sim import demand
 from sim.accidents import Obstacles
 from sim.beats import Beat
+from sim.camera_pictures import path_of
 from sim.casting import fleet_vehicles, gates_of, grounds, patrols, watched_vehicles
 from sim.detectors import PERIOD_S, Observer
 from sim.engine_process import Command, EngineProcess, Stretch
@@ -17,6 +18,7 @@ from sim.flows import Flows, streams_of
 from sim.instants import rfc3339
 from sim.native import DETECTORS, POSITIONS, WEATHER, WORKS
 from sim.netbuild import Built, build
+from sim.pictures import base_address
 from sim.places import Places
 from sim.population import Population, Trip
 from sim.roads import Roads
@@ -81,6 +83,9 @@ class World:
             [(vehicle.plate, vehicle.plate_class) for vehicle, _ in self._key_vehicles], self.places,
             tunnels_of(province.links, province.roads), np.random.default_rng([seed, 19]),
         )  # fmt: skip
+        self._picture_store = base_address(settings)
+        self._pictured = {vehicle.plate for vehicle in watched_vehicles()}
+        self._pictured |= {vehicle.plate for vehicle, _ in self._key_vehicles}
         self._patrols = patrols(province, self._tree, self.places, seed)
         own = {gate.id for gate in gates_of(province, self._tree, LIVELY_SQUADRON)}
         self._near = [part for part in province.sections if {part.from_checkpoint, part.to_checkpoint} <= own]
@@ -289,6 +294,9 @@ class World:
             record = self._camera.record(crossing, trip.vehicle, gate)
             if self._scene.faults.unreadable(gate.id, at_s):
                 record |= {"HasPlate": "0", "PlateNo": "未识别"}
+            if trip.vehicle.plate in self._pictured or trip.role == "speeder":
+                path = path_of(trip.vehicle, at_us=crossing.at_us, gate=gate.code, lane=crossing.lane)
+                record["StorageUrl1"] = self._picture_store + path
             owner = self.detachment[gate.id]
             if owner is not None:
                 seen.passages.setdefault(owner, []).append(record)
