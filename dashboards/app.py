@@ -29,6 +29,7 @@ from dashboards.api import (
     lookups,
     pictures,
     places,
+    platforms,
     quarantine,
     registry,
     registry_imports,
@@ -36,6 +37,7 @@ from dashboards.api import (
     sensors,
     service,
     session,
+    subscriptions,
     trends,
     units,
 )
@@ -74,7 +76,7 @@ def build_app(deps: Deps) -> FastAPI:
     app.state.dry_runner = DryRunner(deps.settings)
     errors.install(app)
     roads = (links, events, sensors, trends, places, conditions)
-    standing = (registry, registry_imports, devices)
+    standing = (registry, registry_imports, devices, platforms, subscriptions)
     told, ruled = (findings, alerts, pictures), (rules, dry_runs, fences)
     for module in (session, area, units, *roads, *told, lookups, quarantine, *ruled, *standing, service):
         app.include_router(module.router)

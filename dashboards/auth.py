@@ -90,6 +90,7 @@ RegistryReader = Annotated[Actor, Depends(_allowed(Action.READ_REGISTRY))]
 RegistryImporter = Annotated[Actor, Depends(_allowed(Action.IMPORT_REGISTRY))]
 LookUpActor = Annotated[Actor, Depends(_allowed(Action.LOOK_UP))]
 TerminalSpeaker = Annotated[Actor, Depends(_allowed(Action.SPEAK_TO_TERMINAL))]
+SubscribingActor = Annotated[Actor, Depends(_allowed(Action.SUBSCRIBE))]
 SameSite = Depends(same_site)
 
 

@@ -34,6 +34,7 @@ class Action(StrEnum):
     LOOK_UP = "look_up"  # a plate's track, a checkpoint's passages, with a purpose
     LOOK_UP_BEYOND = "look_up_beyond"  # the same beyond the own subtree
     SPEAK_TO_TERMINAL = "speak_to_terminal"  # texts to vehicles, words to platforms
+    SUBSCRIBE = "subscribe"  # what is exchanged with other platforms
 
 
 _EVERYONE = frozenset(Role)
@@ -51,6 +52,7 @@ _ALLOWED: dict[Action, frozenset[Role]] = {
     Action.LOOK_UP: frozenset((Role.COMMANDER, Role.DISPATCHER, Role.ANALYST)),
     Action.LOOK_UP_BEYOND: frozenset((Role.COMMANDER, Role.ANALYST)),
     Action.SPEAK_TO_TERMINAL: frozenset((Role.COMMANDER, Role.DISPATCHER)),
+    Action.SUBSCRIBE: frozenset((Role.ADMINISTRATOR, Role.COMMANDER)),
 }
 
 
