@@ -75,7 +75,7 @@ def assert_feed_is_dense(bench: Bench) -> None:
 
 def state_pages(worker: Worker) -> dict[int, bytes]:
     """The whole state, page by page."""
-    return {logical: worker.state.dump(logical) for logical in range(LOGICAL_PARTITIONS)}
+    return {logical: worker.memory.passages.dump(logical) for logical in range(LOGICAL_PARTITIONS)}
 
 
 def partition_of(row: np.ndarray) -> int:

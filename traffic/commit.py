@@ -61,6 +61,7 @@ def commit(
         store.write_travel_times(connection, judged.travels, slot=min(held))
         _amend(connection, judged.changed, slot=min(held), now_us=now_us)
         moved = tracking.store_positions(connection, book.tracked, work.positions, slot=min(held))
+        store.add_alarms(connection, work.alarms)
         if work.rejects:
             store.write_rejects(connection, work.rejects, book.above_unit, book.top_unit)
         feed = flow_rows(rows, book, slot=min(held), now_us=now_us)

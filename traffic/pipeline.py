@@ -137,6 +137,7 @@ class Worker(PartitionKeeper):
         lost = self.leases.renew(connection, self.held)
         if lost:
             raise LeaseLost(f"the partitions {lost} were taken by another worker")
+        assert self.book is not None
         share = self.leases.fair_share(connection)
         if len(self.held) > share:
             self._give_back(connection, sorted(self.held)[share:])

@@ -56,11 +56,12 @@ UPDATE partition SET snapshot_generation = generation, snapshot_offset = bus_off
 WHERE id = %(id)s AND epoch = %(epoch)s AND generation = %(generation)s AND bus_offset = %(bus_offset)s;
 
 -- name: snapshot_write
-INSERT INTO snapshot (logical, format, taken_at, body) VALUES (%(logical)s, %(format)s, %(taken_at)s, %(body)s)
-ON CONFLICT (logical) DO UPDATE SET format = excluded.format, taken_at = excluded.taken_at, body = excluded.body;
+INSERT INTO snapshot (kind, logical, format, taken_at, body)
+VALUES (%(kind)s, %(logical)s, %(format)s, %(taken_at)s, %(body)s)
+ON CONFLICT (kind, logical) DO UPDATE SET format = excluded.format, taken_at = excluded.taken_at, body = excluded.body;
 
 -- name: snapshot_read
-SELECT logical, body FROM snapshot WHERE logical = ANY (%(logicals)s);
+SELECT kind, logical, body FROM snapshot WHERE logical = ANY (%(logicals)s);
 
 -- name: gap
 INSERT INTO bus_gap (partition, generation, from_counter, to_counter, reason, detected_at)
@@ -117,6 +118,14 @@ ON CONFLICT (checkpoint, minute, direction, class, slot) DO UPDATE SET passages 
 -- name: positions_add
 -- Each position once: of a subject there is one for each moment.
 INSERT INTO position SELECT * FROM {staged} ON CONFLICT DO NOTHING;
+
+-- name: alarms_add
+-- Each alarm once, however often its terminal or platform sends it.
+INSERT INTO device_alarm SELECT * FROM {staged} ON CONFLICT DO NOTHING;
+
+-- name: quiet_checkpoints
+-- Checkpoints that see nothing: who does not pass them has not necessarily stayed away.
+SELECT DISTINCT sensor_id FROM sensor_health WHERE sensor_kind = 'checkpoint' AND state IN ('silent', 'failed');
 
 -- name: positions_latest
 -- The newest word of each subject wins, whatever came first; of two of one moment the same one always.
@@ -283,8 +292,11 @@ SELECT id, road_id, direction, from_stake_m, to_stake_m, length_m, lanes, limit_
 -- name: crews
 SELECT id, unit_id FROM crew;
 
--- name: key_vehicles
-SELECT plate_key, class_group, plate, kind, unit_id FROM key_vehicle ORDER BY plate_key, class_group;
+-- name: checkpoint_facts
+SELECT id, road_id, stake_m, limit_kmh, lon, lat FROM checkpoint;
+
+-- name: road_codes
+SELECT id, code FROM road;
 
 -- name: sections
 SELECT id, from_checkpoint, to_checkpoint, length_m, limit_kmh FROM section;
@@ -312,3 +324,18 @@ COPY (SELECT observed_at, received_at, source_hash, plate_key, checkpoint, devic
 COPY (SELECT observed_at, received_at, source_hash, plate_key, checkpoint, device, speed_kmh, length_m, plate_class, direction,
              lane, plate_color, vehicle_class, body_color, door, flags
       FROM passage WHERE plate_key <> 0 AND observed_at > {after}) TO STDOUT (FORMAT BINARY)
+
+-- name: key_passages_between
+-- What the state of key vehicles is rebuilt from; a plate can stand in the registry with one class and be read with none.
+COPY (SELECT observed_at, received_at, source_hash, plate_key, checkpoint, device, speed_kmh, length_m, plate_class, direction,
+             lane, plate_color, vehicle_class, body_color, door, flags
+      FROM passage p WHERE observed_at > {after} AND observed_at <= {until} AND plate_key <> 0
+          AND EXISTS (SELECT FROM key_vehicle k WHERE k.plate_key = p.plate_key)
+      ORDER BY observed_at) TO STDOUT (FORMAT BINARY)
+
+-- name: key_positions_between
+COPY (SELECT observed_at, received_at, subject, lon, lat, speed_kmh, bearing_deg, device, subject_kind, class_group, door,
+             flags
+      FROM position p WHERE observed_at > {after} AND observed_at <= {until} AND subject_kind = 1
+          AND EXISTS (SELECT FROM key_vehicle k WHERE k.plate_key = p.subject)
+      ORDER BY observed_at) TO STDOUT (FORMAT BINARY)

@@ -1,6 +1,6 @@
 """What the stream workers write and read, in verbs of the domain, inside the caller's transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -15,12 +15,16 @@ from traffic.database import queries
 from traffic.findings import Finding, Observation, Shelf, Verification
 from traffic.limits import TRAVEL_SAMPLES_MAX
 from traffic.readings import PASSAGE, PassageBatch, Reject
+from traffic.road_readings import ALARM, POSITION
 from traffic.vehicles.travel_time import by_bucket
 
 SQL = queries("traffic")
 _OPAQUE = np.dtype(f"V{PASSAGE.itemsize}")  # a row for numpy to move whole
 _COPY_PASSAGES = f"COPY passage ({', '.join(PASSAGE.names)}) FROM STDIN (FORMAT BINARY)"  # type: ignore[arg-type]
 _PASSAGES = Columns(PASSAGE, times=("observed_at", "received_at"))
+_POSITIONS = Columns(POSITION, times=("observed_at", "received_at"))
+_ALARM_NAMES = [name for name in ALARM.names or () if name != "spare"]
+_ALARMS = Columns(np.dtype([(name, ALARM[name]) for name in _ALARM_NAMES]), times=("observed_at", "received_at"))
 
 
 def when(us: int) -> datetime:
@@ -177,6 +181,15 @@ def copy_out(connection: psycopg.Connection, name: str, **literals: object) -> n
         return unpack_passages(b"".join(bytes(part) for part in copy))
 
 
+def copy_out_positions(connection: psycopg.Connection, **literals: object) -> np.ndarray:
+    """POSITION rows of registered vehicles in a span, by the statement `key_positions_between`."""
+    statement = sql.SQL(SQL["key_positions_between"]).format(
+        **{key: sql.Literal(value) for key, value in literals.items()}
+    )  # type: ignore[arg-type]
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        return _POSITIONS.unpack(b"".join(bytes(part) for part in copy))
+
+
 def write_travel_times(connection: psycopg.Connection, facts: np.ndarray, *, slot: int) -> None:
     """Add TRAVEL_FACTs to the writer's rows of table travel_time; those taken back leave count and samples.
 
@@ -209,8 +222,19 @@ def _real_array(numbers: Sequence[float]) -> str:
     return f"{{{','.join(map(repr, numbers))}}}"
 
 
+def add_alarms(connection: psycopg.Connection, rows: np.ndarray) -> None:
+    """Store ALARM rows; one that is stored already changes nothing."""
+    if not len(rows):
+        return
+    packed = np.empty(len(rows), _ALARMS.dtype)
+    for name in _ALARM_NAMES:
+        packed[name] = rows[name]
+    staged = _ALARMS.stage(connection, "device_alarm", packed)
+    connection.execute(sql.SQL(SQL["alarms_add"]).format(staged=sql.Identifier(staged)))  # type: ignore[arg-type]
+
+
 def write_rejects(
-    connection: psycopg.Connection, rejects: Iterable[Reject], audience_of_unit: dict[int, frozenset[int]], top: int
+    connection: psycopg.Connection, rejects: Iterable[Reject], audience_of_unit: Mapping[int, frozenset[int]], top: int
 ) -> None:
     """Keep refused records; one of an unknown device is for the eyes of the top unit."""
     with connection.cursor() as cursor:

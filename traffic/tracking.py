@@ -1,6 +1,7 @@
 """Positions in the one transaction of a batch: each exactly once, the newest of each subject, and rows of the feed."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,35 +10,23 @@ from psycopg import sql
 
 from traffic.binary_copy import Columns
 from traffic.feed_writer import FeedRow, int_array
-from traffic.plates import CLASS_UNCERTAIN
+from traffic.plates import CLASS_UNCERTAIN, plate_text
 from traffic.positions import PlaceIndex, newest, spots
 from traffic.road_readings import POSITION, Subject
 from traffic.store import SQL
+from traffic.vehicles.registry import KINDS, Registry
 
 _POSITIONS = Columns(POSITION, times=("observed_at", "received_at"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyVehicle:
-    """A vehicle of the registry (重点车辆), as its positions are shown."""
-
-    plate: str
-    class_group: int
-    kind: str
-    unit: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tracked:
-    """Whose positions are shown to whom: places, units of crews, key vehicles by (plate key, class group).
-
-    A key vehicle stands under its plate with class uncertain too: that is how a device names it that tells no class.
-    """
+    """Whose positions are shown to whom: places, units of crews, the registry of key vehicles (重点车辆)."""
 
     places: PlaceIndex
-    crews: dict[int, int]
-    key_vehicles: dict[tuple[int, int], KeyVehicle]
-    above_unit: dict[int, frozenset[int]]
+    crews: Mapping[int, int]
+    registry: Registry
+    above_unit: Mapping[int, frozenset[int]]
     top_unit: int
 
     def units(self, unit: int) -> frozenset[int]:
@@ -65,45 +54,49 @@ def store_positions(connection: psycopg.Connection, tracked: Tracked, rows: np.n
         return []
     staged = _POSITIONS.stage(connection, "position", rows)
     connection.execute(sql.SQL(SQL["positions_add"]).format(staged=sql.Identifier(staged)))  # type: ignore[arg-type]
-    rows = _as_registered(tracked, rows)
-    last = rows[newest(rows)]
+    rows, registered = _as_registered(tracked, rows)
+    which = newest(rows)
+    last = rows[which]
     places = tracked.places.find(last["lon"], last["lat"], last["speed_kmh"], last["bearing_deg"])
-    nobody = frozenset[int]()
-    owners = [
-        _owner(tracked, kind, subject, group, unit) or _Owner(unit=unit or tracked.top_unit, units=nobody)
-        for kind, subject, group, unit in zip(*_subjects(last), places["unit"].tolist(), strict=True)
-    ]
+    owners = _owners(tracked, last, registered[which], places["unit"].tolist())
     moved = _write_latest(connection, last, places, owners)
     return _feed_rows(last[moved], places[moved], [owners[at] for at in moved.tolist()], slot=slot)
 
 
-def _as_registered(tracked: Tracked, rows: np.ndarray) -> np.ndarray:
-    """A key vehicle is one subject, whether or not its device tells the class."""
-    uncertain = np.flatnonzero((rows["subject_kind"] == Subject.VEHICLE) & (rows["class_group"] == CLASS_UNCERTAIN))
-    if not len(uncertain):
-        return rows
-    rows = rows.copy()
-    for number, subject in zip(uncertain.tolist(), rows["subject"][uncertain].tolist(), strict=True):
-        vehicle = tracked.key_vehicles.get((subject, CLASS_UNCERTAIN))
-        if vehicle is not None:
-            rows["class_group"][number] = vehicle.class_group
-    return rows
+def _as_registered(tracked: Tracked, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, row in the registry or -1): a key vehicle is one subject, whether or not its device tells the class."""
+    found = np.full(len(rows), -1, np.int64)
+    vehicles = np.flatnonzero(rows["subject_kind"] == Subject.VEHICLE)
+    found[vehicles] = tracked.registry.find((rows["subject"][vehicles] << 3) | rows["class_group"][vehicles])
+    uncertain = (found >= 0) & (rows["class_group"] == CLASS_UNCERTAIN)
+    if uncertain.any():
+        rows = rows.copy()
+        rows["class_group"][uncertain] = tracked.registry.keys[found[uncertain]] & 7
+    return rows, found
 
 
 def _subjects(rows: np.ndarray) -> tuple[list[int], list[int], list[int]]:
     return rows["subject_kind"].tolist(), rows["subject"].tolist(), rows["class_group"].tolist()
 
 
-def _owner(tracked: Tracked, kind: int, subject: int, group: int, unit: int) -> _Owner | None:
-    """Whose it is, at a place of `unit` (0: off the roads); None for a vehicle that nobody watches over."""
+def _owners(tracked: Tracked, rows: np.ndarray, registered: np.ndarray, units: list[int]) -> list[_Owner]:
+    return [
+        _owner(tracked, (kind, subject, group), row, unit)
+        for kind, subject, group, row, unit in zip(*_subjects(rows), registered.tolist(), units, strict=True)
+    ]
+
+
+def _owner(tracked: Tracked, subject: tuple[int, int, int], row: int, unit: int) -> _Owner:
+    """Whose it is, at a place of `unit` (0: off the roads), and who sees it: nobody but for crews and key vehicles."""
+    kind, key, group = subject
     if kind == Subject.CREW:
-        own = tracked.crews.get(subject, tracked.top_unit)
-        return _Owner(unit=own, units=tracked.units(own), feed_kind="crews", names=(subject,))
-    vehicle = tracked.key_vehicles.get((subject, group))
-    if vehicle is None:
-        return None
-    here = unit or vehicle.unit
-    names = (vehicle.plate, group, vehicle.kind)
+        own = tracked.crews.get(key, tracked.top_unit)
+        return _Owner(unit=own, units=tracked.units(own), feed_kind="crews", names=(key,))
+    text = plate_text(key) if row >= 0 else None
+    if text is None:
+        return _Owner(unit=unit or tracked.top_unit, units=frozenset())
+    here = unit or int(tracked.registry.unit[row])
+    names = (text, group, KINDS[tracked.registry.kind[row]])
     return _Owner(unit=here, units=tracked.units(here), feed_kind="vehicles", names=names)
 
 

@@ -76,7 +76,7 @@ def test_a_vehicle_without_a_readable_plate_is_counted_and_judged_by_no_rule(ben
     bench.drain(worker)
     assert bench.identities() == identities_of(*nameless)
     assert bench.one("SELECT count(*) FROM finding") == 0
-    assert len(worker.state) == 0
+    assert len(worker.memory.passages) == 0
 
 
 def test_a_plate_that_no_key_holds_is_kept_in_words_and_can_be_watched(bench: Bench, world: World):

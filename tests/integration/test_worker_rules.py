@@ -33,10 +33,10 @@ def test_a_record_that_breaks_a_rule_is_stored_and_quarantined_and_the_others_ar
     judge = pipeline.judge
     poison = 66.25
 
-    def fragile(state: object, rules: object, rows: np.ndarray) -> Verdict:
+    def fragile(state: object, rules: object, rows: np.ndarray, *, now_us: int) -> Verdict:
         if (rows["speed_kmh"] == poison).any():
             raise ZeroDivisionError("a rule that cannot bear this speed")
-        return judge(state, rules, rows)  # type: ignore[arg-type]
+        return judge(state, rules, rows, now_us=now_us)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pipeline, "judge", fragile)
     rows = traffic_of(world)

@@ -139,12 +139,15 @@ CREATE TABLE dry_run (                                         -- a rule tried o
 CREATE TABLE usual_time (                                      -- how long what takes, learned from travel times and link speeds
     from_checkpoint int NOT NULL,
     to_checkpoint   int NOT NULL,
-    hour            smallint NOT NULL CHECK (hour BETWEEN 0 AND 23),   -- local
     distance_m      int NOT NULL,
-    median_s        real NOT NULL,
-    spread          real NOT NULL,                             -- standard deviation of the logarithm
     samples         int NOT NULL,                              -- 0: composed from links, not observed
-    PRIMARY KEY (from_checkpoint, to_checkpoint, hour)
+    median_s        real[] NOT NULL CHECK (cardinality(median_s) = 24),        -- by local hour
+    spread          real[] NOT NULL CHECK (cardinality(spread) = 24),          -- standard deviation of the logarithm
+    PRIMARY KEY (from_checkpoint, to_checkpoint)
+);
+CREATE TABLE usual_time_learned (                              -- when that was done last
+    only       boolean PRIMARY KEY DEFAULT true CHECK (only),
+    learned_at timestamptz NOT NULL
 );
 
 -- ---------------------------------------------------------------- terminals and platforms
@@ -348,7 +351,8 @@ ALTER TABLE dry_run FORCE ROW LEVEL SECURITY;
 CREATE POLICY reader ON dry_run FOR ALL TO traffic_api USING (viewer_unit() = unit_id) WITH CHECK (viewer_unit() = unit_id);
 CREATE POLICY writer ON dry_run FOR ALL TO traffic_writer USING (true) WITH CHECK (true);
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON company, permit, driver, registry_query, holiday, fence, dry_run, usual_time, terminal,
+GRANT SELECT, INSERT, UPDATE, DELETE ON company, permit, driver, registry_query, holiday, fence, dry_run, usual_time,
+    usual_time_learned, terminal,
     terminal_status, terminal_message, device_alarm, subscription, subscription_outbox, finding_picture, checkpoint_verdict TO traffic_writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON device_hour TO traffic_writer;
 GRANT SELECT ON device_hour TO traffic_api;
