@@ -2,16 +2,30 @@
 
 import asyncio
 import hashlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
+import redis
 
+from tests.conftest import wait_until_async
 from traffic.ingest import jt808_bodies as bodies
+from traffic.ingest.coalesce import Coalescer
+from traffic.ingest.figures import Figures
 from traffic.ingest.jt808 import V2019, Frames, Kind, Message, decode, encode
 from traffic.ingest.jt808_bodies import Authentication, Position, Registration
+from traffic.ingest.terminal_book import TerminalBook
+from traffic.ingest.terminal_connection import Bounds
 from traffic.ingest.terminal_positions import Terminal
+from traffic.ingest.terminals import TerminalDoor
 from traffic.plates import plate_key
+from traffic.readings import EntryKind, decode_entry
+from traffic.settings import Settings
+from traffic.stream import BusReader, BusWriter, connect_redis, stream_key
 
 NOW = datetime(2026, 11, 24, 8, 0, 0, tzinfo=UTC)
 NOW_US = int(NOW.timestamp()) * 1_000_000
@@ -39,7 +53,7 @@ def terminal(number: int, **fields: object) -> Terminal:
     return Terminal(**known)  # type: ignore[arg-type]
 
 
-def registration(number: int, **fields: object) -> Registration:
+def registration(number: int, /, **fields: object) -> Registration:
     """What the numbered terminal says of itself."""
     told: dict[str, object] = {
         "province": 22, "city": 100, "maker": "TMRI", "model": "T-1", "number": f"T{number:06d}", "plate_color": 2,
@@ -152,3 +166,59 @@ def position(at: datetime, **fields: object) -> bytes:
 def whole_second(at: datetime, seconds: float = 0.0) -> datetime:
     """Terminals know no fractions of a second."""
     return (at + timedelta(seconds=seconds)).replace(microsecond=0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Door:
+    """A door for terminals on its port, with a look at its bus."""
+
+    door: TerminalDoor
+    port: int
+    redis: redis.Redis
+    partitions: int
+
+    async def ready(self, count: int = 1) -> None:
+        """Wait until it has read so many terminals."""
+        await wait_until_async(lambda: len(self.door.book.by_phone) >= count, what="the door knows its terminals")
+
+    async def client(self, number: int = 1, **how: Any) -> Client:
+        """A connection."""
+        return await Client.connect(self.port, number, **how)
+
+    async def logged_in(self, number: int = 1, **how: Any) -> Client:
+        """A connection of a terminal that was entered with CODE."""
+        client = await self.client(number, **how)
+        assert await client.log_in() == 0
+        return client
+
+    def rows(self, kind: EntryKind) -> list[Any]:
+        """All records of a kind on the bus."""
+        found: list[Any] = []
+        for partition in range(self.partitions):
+            entries: Any = self.redis.xrange(stream_key(partition))
+            for _, fields in entries:
+                got, content = decode_entry(fields[b"e"])
+                if got is kind:
+                    found.extend(content)  # type: ignore[arg-type]
+        return found
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, bus_open: bool = True, **bounds: Any) -> AsyncIterator[Door]:
+    """The door by itself, with its own bounds."""
+    assert settings.database_url and settings.redis_url
+    sync = redis.Redis.from_url(settings.redis_url)
+    if bus_open:
+        reader = BusReader(sync, bytes_max=settings.bus_bytes_max)
+        for partition in range(settings.partitions):
+            reader.open(partition, 1)
+    client = connect_redis(settings.redis_url)
+    writer = BusWriter(client, partitions=settings.partitions, bytes_max=settings.bus_bytes_max)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    port = int(listener.getsockname()[1])
+    book = TerminalBook(settings.database_url, settings.clock, f"test:{port}")
+    door = TerminalDoor(book, Coalescer(writer), Figures(), client, Bounds(**bounds))
+    async with door.open(listener):
+        yield Door(door=door, port=port, redis=sync, partitions=settings.partitions)
+    await client.aclose()
+    sync.close()

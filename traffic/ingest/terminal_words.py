@@ -35,14 +35,14 @@ class Words:
 
     def __init__(
         self, book: TerminalBook, client: redis.asyncio.Redis, held: dict[int, Connection],
-        superseded: Callable[[int], None],
+        superseded: Callable[[int, int], None],
     ) -> None:  # fmt: skip
         self._book = book
         self._client = client
         self._held = held
         self._superseded = superseded
         self._answers: list[tuple[int, int]] = []
-        self._news: list[int] = []  # terminals that logged in here
+        self._news: list[tuple[int, int]] = []  # terminals that logged in here, and when (microseconds)
         self._wake = asyncio.Event()
         self._overdue_s = 0.0
 
@@ -51,9 +51,9 @@ class Words:
         self._answers.append((number, result))
         self._wake.set()
 
-    def logged_in(self, terminal_id: int) -> None:
+    def logged_in(self, terminal_id: int, at_us: int) -> None:
         """Other processes may still believe that they hold this terminal."""
-        self._news.append(terminal_id)
+        self._news.append((terminal_id, at_us))
         self._wake.set()
 
     async def run(self) -> None:
@@ -62,7 +62,8 @@ class Words:
             tasks.create_task(self._listen())
             while True:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_S)
+                    async with asyncio.timeout(POLL_S):  # wait_for can lose a cancellation
+                        await self._wake.wait()
                 self._wake.clear()
                 try:
                     await self._tell_others()
@@ -88,13 +89,15 @@ class Words:
         if message["channel"] == WORDS_CHANNEL.encode():
             self._wake.set()
             return
-        door, _, terminal_id = message["data"].decode("utf-8", "replace").rpartition(" ")
-        if door != self._book.door and terminal_id.isdecimal():
-            self._superseded(int(terminal_id))
+        door, _, facts = message["data"].decode("utf-8", "replace").partition(" ")
+        terminal_id, _, at_us = facts.partition(" ")
+        if door != self._book.door and terminal_id.isdecimal() and at_us.isdecimal():
+            self._superseded(int(terminal_id), int(at_us))
 
     async def _tell_others(self) -> None:
         while self._news:
-            await self._client.publish(HELD_CHANNEL, f"{self._book.door} {self._news[0]}")
+            terminal_id, at_us = self._news[0]
+            await self._client.publish(HELD_CHANNEL, f"{self._book.door} {terminal_id} {at_us}")
             del self._news[0]
 
     async def look(self) -> None:

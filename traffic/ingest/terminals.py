@@ -21,6 +21,7 @@ from traffic.ingest.terminal_connection import Bounds, Connection
 from traffic.ingest.terminal_desk import PositionDesk
 from traffic.ingest.terminal_words import Words
 from traffic.settings import Settings
+from traffic.store import us_of
 
 SWEEP_S = 1.0
 NOTED_EVERY_S = 30.0  # so often the database is told that a terminal was heard
@@ -59,6 +60,8 @@ class TerminalDoor:
         self._strangers: dict[Connection, None] = {}  # that have not logged in, oldest first
         self._of_peer: Counter[str] = Counter()  # of them
         self._left: dict[int, Heard] = {}
+        self._gone = asyncio.Event()  # nobody is connected
+        self._gone.set()
 
     @contextlib.asynccontextmanager
     async def open(self, listener: socket.socket) -> AsyncIterator[None]:
@@ -75,16 +78,23 @@ class TerminalDoor:
             for connection in self._connections:
                 connection.hear_no_more()
             await self.desk.finish()
-            for task in tasks[1:]:
-                task.cancel()
-            for connection in list(self._connections):
-                connection.close("the door closes")
+            await _end(*tasks[1:])
+            await self._close_all()
             with contextlib.suppress(psycopg.Error, OSError, TimeoutError):
                 async with asyncio.timeout(LAST_NOTES_S):
                     await self._note()
-            tasks[0].cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks[0])
             log.info("the door for terminals is closed")
+
+    async def _close_all(self) -> None:
+        for connection in list(self._connections):
+            connection.close("the door closes")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_NOTES_S):
+                await self._gone.wait()
+        for connection in list(self._connections):  # they do not read their last answers
+            connection.abort()
+        await asyncio.sleep(0)
 
     # ------------------------------------------------------------ connections
     def arrived(self, connection: Connection) -> bool:
@@ -97,6 +107,7 @@ class TerminalDoor:
                 return False
             oldest.close("others want to log in")
         self._connections.add(connection)
+        self._gone.clear()
         self._strangers[connection] = None
         self._of_peer[connection.peer] += 1
         return True
@@ -104,6 +115,8 @@ class TerminalDoor:
     def left(self, connection: Connection) -> None:
         """A connection has ended."""
         self._connections.discard(connection)
+        if not self._connections:
+            self._gone.set()
         self._no_stranger(connection)
         terminal = connection.terminal
         if terminal is not None and self.held.get(terminal.id) is connection:
@@ -119,7 +132,7 @@ class TerminalDoor:
         self.held[terminal.id] = connection
         if before is not None and before is not connection:
             before.close("the terminal came again")
-        self.words.logged_in(terminal.id)
+        self.words.logged_in(terminal.id, us_of(connection.since))
 
     def _no_stranger(self, connection: Connection) -> None:
         if connection in self._strangers:
@@ -128,9 +141,10 @@ class TerminalDoor:
             if not self._of_peer[connection.peer]:
                 del self._of_peer[connection.peer]
 
-    def _superseded(self, terminal_id: int) -> None:
-        """The terminal logged in with another process."""
-        if connection := self.held.get(terminal_id):
+    def _superseded(self, terminal_id: int, at_us: int) -> None:
+        """The terminal logged in with another process; a word that is older than our own log-in says nothing."""
+        connection = self.held.get(terminal_id)
+        if connection is not None and at_us > us_of(connection.since):
             connection.close("the terminal came again elsewhere")
 
     def _reread(self) -> None:
@@ -198,3 +212,12 @@ class TerminalDoor:
             since=since or connection.since, seen_at=now - timedelta(seconds=monotonic_s() - connection.heard_s),
             mileage_km=items.mileage_km, fuel_l=items.fuel_l,
         )  # fmt: skip
+
+
+async def _end(*tasks: asyncio.Task) -> None:
+    """Cancel until they have ended: a database driver can make an error of its own out of a cancellation."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1.0)
