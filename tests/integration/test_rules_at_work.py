@@ -1,0 +1,165 @@
+"""Rules of people in a running worker: changed without a restart, and tried on stored days with the same outcome."""
+
+import threading
+from uuid import uuid4
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.workbench import Bench, seen
+from tests.world import CORPS, EAST, WEST
+from traffic.database import WRITER, connect
+from traffic.dry_run_queue import SQL, empty_queue
+from traffic.plates import CLASS_LARGE, plate_key
+
+TANKER, LORRY = "吉A66666", "吉B77777"
+
+
+@pytest.fixture
+def bench(settings, owner, world):
+    bench = Bench(settings, owner)
+    with owner.transaction():
+        for plate, kind in ((TANKER, "hazardous_goods"), (LORRY, "heavy_truck")):
+            owner.execute(
+                "INSERT INTO key_vehicle (plate_key, class_group, plate, kind, company, unit_id, version, source,"
+                " as_of) VALUES (%s, %s, %s, %s, '测试公司', %s, 1, 'import', now())",
+                [plate_key(plate), CLASS_LARGE, plate, kind, WEST],
+            )
+        owner.execute("UPDATE version SET value = value + 1 WHERE name = 'registry'")
+    yield bench
+    bench.close()
+
+
+def write_rule(owner, version: int, **fields) -> dict:
+    row = {
+        "id": 1001, "kind": "ban", "name": "测试禁行", "clause": "测试", "parameters": {}, "unit_id": None,
+        "level": None, "scope": {}, "schedule": {}, "exemptions": {}, "lateness_s": 900, "state": "armed",
+    } | fields  # fmt: skip
+    names = [name for name in row]
+    values = [Jsonb(value) if isinstance(value, dict) else value for value in row.values()]
+    with owner.transaction():
+        owner.execute(
+            f"INSERT INTO rule (version, valid_from, changed_at, changed_by, {', '.join(names)})"
+            f" VALUES (%s, '2020-01-01Z', '2020-01-01Z', 'test', {', '.join(['%s'] * len(names))})",
+            [version, *values],
+        )
+        owner.execute("UPDATE version SET value = value + 1 WHERE name = 'rule'")
+    return row | {"version": version}
+
+
+def said(bench: Bench) -> list[tuple]:
+    return bench.rows(
+        "SELECT plate_key, anchor, (grounds ->> 'count')::int, rule_version FROM finding WHERE kind = 'ban'"
+        " ORDER BY 1, 2"
+    )
+
+
+def test_a_changed_rule_is_followed_by_a_running_worker_without_restart(bench, world, owner):
+    worker = bench.worker()
+    truck = {"plate_class": 1}
+    bench.send(seen(world, 0, -600, TANKER, **truck), seen(world, 0, -600, LORRY, **truck))
+    bench.drain(worker)
+    assert said(bench) == []
+    write_rule(owner, 1, scope={"kinds": ["hazardous_goods"]})
+    bench.send(seen(world, 1, -500, TANKER, **truck), seen(world, 1, -500, LORRY, **truck))
+    bench.drain(worker)
+    assert [(row[0], row[2], row[3]) for row in said(bench)] == [(plate_key(TANKER), 1, 1)]
+    write_rule(owner, 2, scope={"kinds": ["heavy_truck"]})
+    bench.send(seen(world, 2, -400, TANKER, **truck), seen(world, 2, -400, LORRY, **truck))
+    bench.drain(worker)
+    assert {(row[0], row[2], row[3]) for row in said(bench)} == {
+        (plate_key(TANKER), 1, 1), (plate_key(LORRY), 1, 2),
+    }  # fmt: skip
+    write_rule(owner, 3, state="off")
+    write_rule(owner, 4, state="draft", scope={"kinds": ["hazardous_goods"]})
+    bench.send(seen(world, 3, -300, TANKER, **truck), seen(world, 3, -300, LORRY, **truck))
+    bench.drain(worker)
+    assert sum(row[2] for row in said(bench)) == 2
+
+
+def test_a_broken_rule_stops_nobody_and_the_others_speak(bench, world, owner):
+    write_rule(owner, 1, id=1001, scope={"kinds": ["no such kind"]})
+    write_rule(owner, 1, id=1002, parameters={"no_such": 1})
+    write_rule(owner, 1, id=1003, scope={"kinds": ["hazardous_goods"]})
+    write_rule(owner, 1, id=1004, kind="no such kind")
+    worker = bench.worker()
+    bench.send(seen(world, 0, -600, TANKER, plate_class=1))
+    bench.drain(worker)
+    assert [row[1].split(":")[0] for row in said(bench)] == ["1003"]
+
+
+def ask(owner, rule: dict, world, *, unit: int = CORPS, days: int = 1) -> object:
+    id = uuid4()
+    with owner.transaction():
+        owner.execute("SET LOCAL ROLE traffic_writer")
+        owner.execute(
+            "INSERT INTO dry_run (id, rule, from_at, to_at, state, unit_id, asked_by, asked_at)"
+            " VALUES (%s, %s, %s - make_interval(days => %s), %s, 'queued', %s, 'test', %s)",
+            [id, Jsonb({**rule, "state": None}), world.now, days, world.now, unit, world.now],
+        )
+    return id
+
+
+def run_queue(settings) -> int:
+    with connect(settings.database_url, WRITER, autocommit=True) as connection:
+        return empty_queue(connection, settings, threading.Event())
+
+
+def outcome(owner, id) -> tuple:
+    with owner.transaction():
+        owner.execute("SET LOCAL ROLE traffic_writer")
+        return owner.execute("SELECT state, result, error FROM dry_run WHERE id = %s", [id]).fetchone()
+
+
+def test_a_dry_run_says_what_the_worker_said_of_the_same_records(bench, world, owner, settings):
+    rule = write_rule(owner, 1, scope={"kinds": ["hazardous_goods", "heavy_truck"]}, level=2)
+    worker = bench.worker()
+    for number in range(40):
+        plate = (TANKER, LORRY, "吉C00001")[number % 3]
+        bench.send(seen(world, number % 4, -3500 + 60 * number, plate, plate_class=1))
+    bench.drain(worker)
+    raised = said(bench)
+    id = ask(owner, rule, world)
+    assert run_queue(settings) == 1
+    state, result, error = outcome(owner, id)
+    assert (state, error) == ("done", "")
+    assert result["fired"] == len(raised) and result["retracted"] == 0
+    assert {(one["plate"], one["count"]) for one in result["vehicles"]} == {
+        (plate, sum(1 for row in raised if row[0] == plate_key(plate))) for plate in (TANKER, LORRY)
+    }
+    assert (
+        sum(day["count"] for day in result["by_day"]) == len(raised) == sum(one["count"] for one in result["by_unit"])
+    )
+    cards = sorted((plate_key(card["plate"]), card["count"], card["level"]) for card in result["samples"])
+    assert cards == sorted((row[0], row[2], 2) for row in raised)
+    assert said(bench) == raised, "a dry run raises nothing"
+
+
+def test_a_dry_run_shows_only_what_its_asker_may_see(bench, world, owner, settings):
+    rule = write_rule(owner, 1, state="off")
+    worker = bench.worker()
+    bench.send(seen(world, 0, -600, TANKER, plate_class=1), seen(world, 3, -600, LORRY, plate_class=1))
+    bench.drain(worker)
+    ids = [ask(owner, rule, world, unit=unit) for unit in (CORPS, WEST, EAST)]
+    assert run_queue(settings) == 3
+    plates = [{one["plate"] for one in outcome(owner, id)[1]["vehicles"]} for id in ids]
+    assert plates == [{TANKER, LORRY}, {TANKER}, {LORRY}]
+
+
+def test_a_run_that_was_interrupted_is_marked_and_a_broken_rule_fails_with_its_reason(bench, world, owner, settings):
+    lost = ask(owner, write_rule(owner, 1), world)
+    with owner.transaction():
+        owner.execute("SET LOCAL ROLE traffic_writer")
+        owner.execute("UPDATE dry_run SET state = 'running' WHERE id = %s", [lost])
+    broken = ask(owner, write_rule(owner, 2, schedule={"hours": "always"}), world)
+    assert run_queue(settings) == 1
+    assert outcome(owner, lost)[0] == "failed" and "ended before" in outcome(owner, lost)[2]
+    assert outcome(owner, broken)[0] == "failed" and "schedule.hours" in outcome(owner, broken)[2]
+
+
+def test_one_at_a_time_and_who_comes_second_leaves_the_queue_to_the_first(world, owner, settings):
+    ask(owner, write_rule(owner, 1), world)
+    with connect(settings.database_url, WRITER, autocommit=True) as first:
+        first.execute(SQL["lock"], {"key": 6_201_401})
+        assert run_queue(settings) == 0
+    assert run_queue(settings) == 1
