@@ -22,9 +22,9 @@ def code_of(unit: int) -> str:
 
 
 def csv_file(rows: Iterable[Mapping[str, object]], *, encoding: str = "utf-8", columns: Iterable[str] = ()) -> bytes:
-    """A CSV file of these rows; its columns are those of the first."""
+    """A CSV file of these rows, with the columns that any of them has."""
     rows = list(rows)
-    names = list(columns) or list(rows[0])
+    names = list(columns) or list(dict.fromkeys(name for row in rows for name in row))
     lines = [",".join(names), *(",".join(str(row.get(name, "")) for name in names) for row in rows)]
     return ("\r\n".join(lines) + "\r\n").encode(encoding)
 

@@ -52,7 +52,7 @@ async def list_vehicles(  # noqa: PLR0913 - one for each thing that a list is as
     text = q.strip()
     values = {
         "plate": plate, "group": group, "kind": kind, "state": state, "company": company, "limit": limit,
-        "begin": beginning(fold(text)) if text else None, "part": part(text),
+        "begin": beginning(fold(text) or text) if text else None, "part": part(text),
         "due_from": today if due == "soon" else None,
         "due_to": {"soon": today + SOON, "overdue": today - timedelta(days=1)}.get(due), "enabled": bool(due),
     }  # fmt: skip
