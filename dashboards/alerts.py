@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,7 @@ from traffic.clock import SHANGHAI
 from traffic.feed import Cursor, FeedEntry
 
 LOG_MAX = 5_000  # alerts kept for screens that are behind; who is further behind is replayed from the feed
+_SHELVED, _OPEN = "shelved", "open"
 TALLY_MAX = 200_000  # findings counted for a day; beyond it the oldest are no longer counted
 
 
@@ -56,6 +58,8 @@ class CardHead(msgspec.Struct, frozen=True):
     level: int
     state: str
     first_at: int
+    shelf: dict[str, Any] | None = None
+    needs_verification: bool = False
 
 
 _HEAD = msgspec.json.Decoder(CardHead)
@@ -70,14 +74,17 @@ class Counted:
     active: bool
     first_at: int
     audience: Audience
+    shelved: bool = False  # put aside: not in the main list, but counted
+    open: bool = False  # a person must still look at it
 
 
 def counted(entry: FeedEntry) -> Counted:
     """The count's view of an alert in the feed."""
     head = _HEAD.decode(entry.body)
     return Counted(
-        id=head.id, level=head.level, active=head.state == "active", first_at=head.first_at, audience=entry.audience
-    )
+        id=head.id, level=head.level, active=head.state == "active", first_at=head.first_at, audience=entry.audience,
+        shelved=head.shelf is not None, open=head.needs_verification,
+    )  # fmt: skip
 
 
 def day_began_us(now_us: int) -> int:
@@ -94,7 +101,7 @@ class Tally:
         self.version = 0
         self._day_us = day_began_us(now_us)
         self._found: dict[str, Counted] = {}
-        self._sums: dict[tuple[int, int], Counter[int]] = {}
+        self._sums: dict[tuple[int, int], Counter[int | str]] = {}
         for finding in findings:
             self.add(finding)
 
@@ -108,9 +115,9 @@ class Tally:
         for (unit, clearance), sums in self._sums.items():
             viewer = Viewer(unit=unit, clearance=clearance)
             if before is not None and self._counts(viewer, before):
-                sums[before.level] -= 1
+                sums.subtract(_columns(before))
             if self._counts(viewer, finding):
-                sums[finding.level] += 1
+                sums.update(_columns(finding))
         self.version += 1
 
     def _counts(self, viewer: Viewer, finding: Counted) -> bool:
@@ -127,9 +134,26 @@ class Tally:
 
     def by_level(self, viewer: Viewer) -> dict[int, int]:
         """Active findings of today that this viewer may see, by level (1 to 4, each named)."""
+        sums = self._sums_of(viewer)
+        return {level: sums[level] for level in (1, 2, 3, 4)}
+
+    def in_hand(self, viewer: Viewer) -> tuple[int, int]:
+        """Of these how many are put aside, and how many a person must still look at."""
+        sums = self._sums_of(viewer)
+        return sums[_SHELVED], sums[_OPEN]
+
+    def _sums_of(self, viewer: Viewer) -> Counter[int | str]:
         key = (viewer.unit, viewer.clearance)
         sums = self._sums.get(key)
         if sums is None:
-            visible = (finding.level for finding in self._found.values() if self._counts(viewer, finding))
-            sums = self._sums[key] = Counter(visible)
-        return {level: sums[level] for level in (1, 2, 3, 4)}
+            sums = self._sums[key] = Counter()
+            for finding in self._found.values():
+                if self._counts(viewer, finding):
+                    sums.update(_columns(finding))
+        return sums
+
+
+def _columns(finding: Counted) -> list[int | str]:
+    """What one finding adds to: its level, and where it stands in people's hands."""
+    shelved = [_SHELVED] if finding.shelved else []
+    return [finding.level, *shelved, *([_OPEN] if finding.open and not finding.shelved else [])]

@@ -16,6 +16,7 @@ from dashboards.topics import events, units
 from traffic import feed_rows, store
 from traffic.audience import Audience
 from traffic.clock import Clock
+from traffic.findings import GRAVEST, LOOKED_AT_FIRST, MISREAD, WILDCARD
 
 # Road events of a table's row, in the order of their statement; a card is these by name, and what changed.
 _CARD = (
@@ -92,7 +93,8 @@ async def load_start(connection: psycopg.AsyncConnection, clock: Clock, known: F
         async for row in await connection.execute(SQL["signs_of_life"])
     ]
     since = store.when(day_began_us(now_us))
-    found = await connection.execute(SQL["findings_of_day"], {"since": since, "limit": TALLY_MAX})
+    to_look_at = {"gravest": GRAVEST, "looked_at_first": sorted(LOOKED_AT_FIRST), "unsure": [WILDCARD, MISREAD]}
+    found = await connection.execute(SQL["findings_of_day"], {"since": since, "limit": TALLY_MAX, **to_look_at})
     findings = [_counted(row) async for row in found][::-1]
     links = [(row[0], LinkRow(*row[1:])) async for row in await connection.execute(SQL["link_states"])]
     indices = [_index(row) async for row in await connection.execute(SQL["road_indices"])]
@@ -112,9 +114,13 @@ async def load_start(connection: psycopg.AsyncConnection, clock: Clock, known: F
 
 
 def _counted(row: tuple) -> Counted:
-    number, level, state, first_at, units, visibility, addressees = row
+    number, level, state, first_at, units, visibility, addressees, shelved, unverified = row
     audience = Audience(units=frozenset(units), visibility=visibility, addressees=frozenset(addressees))
-    return Counted(id=number, level=level, active=state == "active", first_at=first_at, audience=audience)
+    active = state == "active"
+    return Counted(
+        id=number, level=level, active=active, first_at=first_at, audience=audience, shelved=shelved,
+        open=active and unverified,
+    )  # fmt: skip
 
 
 def _index(row: tuple) -> tuple[tuple[str, int], IndexFigures]:

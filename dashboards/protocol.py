@@ -177,7 +177,8 @@ class CrewCount(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True):
     """Sums over the viewer's area. `checkpoints_live`: of which there is word; `lag_s`: age of its newest passage.
 
-    `index` is that of the viewer's unit (of the corps: of the province); null when no cycle told it of late.
+    `index` is that of the viewer's unit (of the corps: of the province); null when no cycle told it of late. Of today's
+    alerts `alerts_shelved` are put aside and `alerts_open` wait for a person to compare picture and plate.
     """
 
     passages_per_minute: int | None
@@ -189,6 +190,8 @@ class Figures(msgspec.Struct, frozen=True):
     index: IndexFigures | None
     events_open: EventsOpen
     crews: CrewCount
+    alerts_shelved: int = 0
+    alerts_open: int = 0
 
 
 class LinkRow(msgspec.Struct, frozen=True, array_like=True):
@@ -280,7 +283,10 @@ class RoadsFrame(msgspec.Struct, frozen=True):
 
 
 class AlertsFrame(msgspec.Struct, frozen=True):
-    """Snapshot: the newest 200, newest first; delta: what came, in the feed's order. Cards as in GET /api/findings."""
+    """Snapshot: the newest 200, newest first; delta: what came, in the feed's order. Cards as in GET /api/findings.
+
+    What a person did to an alert is a revision of its card like any other: `change` verified, shelved or unshelved.
+    """
 
     type: Literal["snapshot", "delta"]
     topic: Literal["alerts"]

@@ -62,7 +62,10 @@ FROM checkpoint_flow(%(since)s);
 
 -- name: findings_of_day
 -- What the day's counts rest on; the newest when there are more than the bound.
-SELECT id::text, level, state, (extract(epoch FROM first_at) * 1000000)::bigint, audience, visibility, addressees
+SELECT id::text, level, state, (extract(epoch FROM first_at) * 1000000)::bigint, audience, visibility, addressees,
+       shelf IS NOT NULL,
+       verification IS NULL AND (level = %(gravest)s OR kind = ANY (%(looked_at_first)s)
+           OR coalesce(grounds -> 'detail' -> 'match' ->> 'how', '') = ANY (%(unsure)s))
 FROM finding WHERE raised_at >= %(since)s AND first_at >= %(since)s ORDER BY raised_at DESC LIMIT %(limit)s;
 
 -- name: network_version

@@ -72,11 +72,12 @@ def device_entry(seq: int, device: int, at: int, state: str = "alive", *, partit
 def alert_entry(
     seq: int, number: int, audience: Audience, *, partition: int = 0, **fields: object
 ) -> FeedEntry:  # fmt: skip
-    """A finding of a number; `fields`: level, state, at."""
+    """A finding of a number; `fields`: level, state, at, shelf, needs_verification."""
     at = int(str(fields.get("at", NOW_US)))
     card = {
         "id": str(UUID(int=number)), "level": fields.get("level", 2), "state": fields.get("state", "active"),
-        "first_at": at, "number": number,
+        "first_at": at, "number": number, "shelf": fields.get("shelf"),
+        "needs_verification": fields.get("needs_verification", False),
     }  # fmt: skip
     return FeedEntry(
         partition=partition, seq=seq, at=at, topic="alerts", kind="finding", key=card["id"], audience=audience,

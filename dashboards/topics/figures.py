@@ -106,6 +106,7 @@ class Figures:
         flow, rows = self._parts.roads.flow, self._parts.roads.rows(viewer.unit)
         per_minute, known, total = flow.figures(rows)
         by_level = self._parts.tally.by_level(viewer)
+        shelved, unverified = self._parts.tally.in_hand(viewer)
         newest_us = flow.newest_us(rows)
         lag_s = None if newest_us is None else max(0, (self._now_us - newest_us) // 1_000_000)
         return msgspec.json.encode(
@@ -119,6 +120,8 @@ class Figures:
                 index=self._index(viewer.unit),
                 events_open=self._parts.events.open_of(viewer.unit),
                 crews=self._parts.units.crews_of(viewer.unit, self._now_us),
+                alerts_shelved=shelved,
+                alerts_open=unverified,
             )
         )
 

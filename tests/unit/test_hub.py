@@ -199,10 +199,28 @@ def test_figures_count_the_area_under_the_readers_clearance():
         "passages_per_minute": 4, "checkpoints_live": 1, "checkpoints_total": 2, "alerts_today": 1,
         "alerts_by_level": {"1": 1, "2": 0, "3": 0, "4": 0}, "lag_s": 0, "index": None,
         "events_open": dict.fromkeys(("congestion", "incident", "weather", "works", "sensor"), 0),
-        "crews": {"fresh": 0, "total": 2},
+        "crews": {"fresh": 0, "total": 2}, "alerts_shelved": 0, "alerts_open": 0,
     }  # fmt: skip
     assert shown(house, look(house, WEST, ("figures",), clearance=1)).figures["alerts_by_level"]["3"] == 1
     assert shown(house, look(house, CORPS, ("figures",), clearance=1)).figures["alerts_by_level"]["3"] == 0
+
+
+def test_alerts_put_aside_are_counted_still_and_so_are_those_that_wait_for_a_person():
+    house = hub(findings=[Counted(id="a", level=1, active=True, first_at=NOW_US, audience=WESTERN, open=True)])
+    screen, glass = look(house, topics=("figures",)), Glass()
+    told = shown(house, screen, glass).figures
+    assert (told["alerts_today"], told["alerts_open"], told["alerts_shelved"]) == (1, 1, 0)
+    house.fold([alert_entry(1, 5, WESTERN, needs_verification=True)], NOW_US)
+    house.tick(NOW_US + S)
+    assert shown(house, screen, glass).figures["alerts_open"] == 2
+    house.fold([alert_entry(2, 5, WESTERN, needs_verification=True, shelf={"reason": "x", "until": 1})], NOW_US)
+    house.tick(NOW_US + 2 * S)
+    told = shown(house, screen, glass).figures
+    assert (told["alerts_today"], told["alerts_open"], told["alerts_shelved"]) == (2, 1, 1)
+    house.fold([alert_entry(3, 5, WESTERN, state="retracted", shelf={"reason": "x", "until": 1})], NOW_US)
+    house.tick(NOW_US + 3 * S)
+    told = shown(house, screen, glass).figures
+    assert (told["alerts_today"], told["alerts_open"], told["alerts_shelved"]) == (1, 1, 0)
 
 
 def test_figures_say_nothing_of_what_nobody_knows():
