@@ -8,13 +8,13 @@ import numpy as np
 from traffic.findings import Candidate
 from traffic.vehicles.keyed import rows as records
 from traffic.vehicles.keyed import shapes, tell
+from traffic.vehicles.keyed.episodes import Episode
 from traffic.vehicles.keyed.rules import KeyedRules
 from traffic.vehicles.keyed.shapes import Fresh
 from traffic.vehicles.keyed.state import KeyedState
 from traffic.vehicles.rules import RuleBook
 
-_Name = tuple[int, int, int, int]  # of an episode: kind, rule, anchor
-Said = dict[_Name, tell.Word]
+Said = dict[Episode, tell.Word]
 
 
 def judge(

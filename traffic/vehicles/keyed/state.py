@@ -13,6 +13,7 @@ from traffic.limits import LATENESS_S, LOGICAL_PARTITIONS
 from traffic.readings import logical_partitions
 from traffic.vehicles.key_index import MISSING, KeyIndex
 from traffic.vehicles.keyed import pages, shapes
+from traffic.vehicles.keyed.episodes import Episode, episode_of
 from traffic.vehicles.keyed.rules import KeyedRules, compile_rules
 from traffic.vehicles.keyed.shapes import Fresh, Out, Store
 from traffic.vehicles.rules import RuleBook
@@ -25,7 +26,7 @@ _SETTLE_STEP_US = 120_000_000  # whole slots of positions and alarms are settled
 _CLOCKS_APART_US = 60_000_000  # doors' clocks may be apart by so much
 _EVENTS = 1 << 14
 
-Standing = dict[tuple[int, int, int, int], tuple[np.void, np.ndarray]]  # (kind, rule, anchor ..) -> event, its proofs
+Standing = dict[Episode, tuple[np.void, np.ndarray]]  # event, its proofs
 
 
 class KeyedState:
@@ -175,7 +176,7 @@ class KeyedState:
 
     def _settle_event(self, event: np.void, proofs: np.ndarray) -> None:
         row = int(event["vehicle"])
-        name = (int(event["kind"]), int(event["rule"]), int(event["anchor"]), int(event["anchor_more"]))
+        name = episode_of(event)
         if event["over"]:
             said = self._standing.get(row)
             if said is not None:
@@ -326,8 +327,7 @@ class KeyedState:
         place -= np.repeat(np.cumsum(read.count) - read.count, read.count)
         store.pending[place] = read.pending
         for number, event, proofs in read.standing:
-            name = (int(event["kind"]), int(event["rule"]), int(event["anchor"]), int(event["anchor_more"]))
-            self._standing.setdefault(int(rows[number]), {})[name] = (event, proofs)
+            self._standing.setdefault(int(rows[number]), {})[episode_of(event)] = (event, proofs)
         self._cold.update(rows.tolist())
 
     def warm_all(self, rules: KeyedRules) -> None:

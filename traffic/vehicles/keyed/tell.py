@@ -11,9 +11,9 @@ from traffic.audience import Audience
 from traffic.findings import Candidate, Observation, record_id
 from traffic.network import stake_text
 from traffic.vehicles.keyed import shapes
+from traffic.vehicles.keyed.episodes import Episode, episode_of
 from traffic.vehicles.keyed.rules import KINDS, KeyedRules
 from traffic.vehicles.rules import RuleBook
-from traffic.vehicles.schedule import day_text
 from traffic.vehicles.terms import RuleTerms
 
 _KINDS = {
@@ -27,22 +27,8 @@ _KINDS = {
     shapes.ALARM_BIT: findings.DEVICE_ALARM,
     shapes.MISMATCH: findings.POSITION_MISMATCH,
 }
-_MINUTE_US, _SECOND_US = 60_000_000, 1_000_000
 _SOURCES = {shapes.POSITION: "position", shapes.ALARM: "alarm", shapes.MARK: "silence"}
 _GROUP_BITS = 7
-
-# How the episode of each kind is named.
-_ANCHORS: dict[int, Callable[[np.void], str]] = {
-    shapes.DRIVING: lambda event: f"{event['rule']}:{int(event['anchor']) // _MINUTE_US}",
-    shapes.NIGHT: lambda event: f"{event['rule']}:{day_text(int(event['anchor']))}",
-    shapes.OVERSPEED: lambda event: f"{event['rule']}:{int(event['anchor']) // _SECOND_US}",
-    shapes.STOP: lambda event: f"{event['rule']}:{int(event['anchor']) // _MINUTE_US}",
-    shapes.FENCE: lambda event: f"{event['anchor']}:{int(event['anchor_more']) // _MINUTE_US}",
-    shapes.ROUTE: lambda event: f"{event['rule']}:{int(event['anchor']) // _SECOND_US}",
-    shapes.OVERDUE: lambda event: record_id(int(event["anchor"]), int(event["anchor_more"])),
-    shapes.ALARM_BIT: lambda event: f"{event['anchor']}:{int(event['anchor_more']) // _SECOND_US}",
-    shapes.MISMATCH: lambda event: record_id(int(event["anchor"]), int(event["anchor_more"])),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +39,9 @@ class Word:
     proofs: np.ndarray
 
     @property
-    def name(self) -> tuple[int, int, int, int]:
+    def name(self) -> Episode:
         """Of the episode."""
-        event = self.event
-        return int(event["kind"]), int(event["rule"]), int(event["anchor"]), int(event["anchor_more"])
+        return episode_of(self.event)
 
     @property
     def content(self) -> tuple[Any, ...]:
@@ -88,7 +73,7 @@ class Teller:
             kind=terms.kind,
             plate_key=self.key >> 3,
             class_group=self.key & _GROUP_BITS,
-            anchor=_ANCHORS[int(event["kind"])](event),
+            anchor=word.name[1],
             level=terms.level or level,
             confidence=self.book.trusted(confidence, checkpoints),
             rule=terms.rule,
