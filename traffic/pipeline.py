@@ -39,7 +39,7 @@ from traffic.rulebook import Book, load_book
 from traffic.settings import Settings
 from traffic.store import SQL, when
 from traffic.upkeep import Upkeep
-from traffic.vehicles import Verdict, judge, keyed, travel_time, trust
+from traffic.vehicles import Verdict, bans, judge, keyed, travel_time, trust
 from traffic.vehicles.known import KnownRecords, content_hash
 
 log = structlog.get_logger()
@@ -286,14 +286,18 @@ class Worker(PartitionKeeper):
         assert self.book is not None
         rules, memory = self.book.rules, self.memory.keyed
         rows = np.concatenate([judged.new.rows, judged.changed])
+        self._add_candidates(judged, bans.judge_positions(rules, work.positions))
         told = {"passages": rows, "positions": work.positions, "alarms": work.alarms}
         none = {name: of[:0] for name, of in told.items()}
 
         def say(part: np.ndarray, name: str) -> None:
             self._add_candidates(judged, keyed.judge(memory, rules, **{**none, name: part}, now_us=now_us))
+            if name == "positions":
+                self._add_candidates(judged, bans.judge_positions(rules, part))
 
         if not bisect:
             self._add_candidates(judged, keyed.judge(memory, rules, **told, now_us=now_us))
+            self._add_candidates(judged, bans.judge_positions(rules, work.positions))
         else:
             for name, records in told.items():
                 work.rejects += [self._skipped(*part) for part in bisected(records, partial(say, name=name))]

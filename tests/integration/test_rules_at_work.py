@@ -3,14 +3,18 @@
 import threading
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from psycopg.types.json import Jsonb
 
 from tests.workbench import Bench, seen
-from tests.world import CORPS, EAST, WEST
+from tests.world import CORPS, EAST, WEST, point_at
 from traffic.database import WRITER, connect
 from traffic.dry_run_queue import SQL, empty_queue
 from traffic.plates import CLASS_LARGE, plate_key
+from traffic.readings import EntryKind
+from traffic.road_readings import POSITION, Subject
+from traffic.store import us_of
 
 TANKER, LORRY = "吉A66666", "吉B77777"
 
@@ -163,3 +167,34 @@ def test_one_at_a_time_and_who_comes_second_leaves_the_queue_to_the_first(world,
         first.execute(SQL["lock"], {"key": 6_201_401})
         assert run_queue(settings) == 0
     assert run_queue(settings) == 1
+
+
+def position(world, plate: str, at_s: float, stake_m: int = 5_000) -> np.ndarray:
+    row = np.zeros(1, POSITION)
+    at_us = us_of(world.now) + int(at_s * 1e6)
+    row["observed_at"], row["received_at"] = at_us, at_us + 500_000
+    row["subject"], row["class_group"], row["subject_kind"] = plate_key(plate), CLASS_LARGE, Subject.VEHICLE
+    row["lon"], row["lat"] = point_at(stake_m)
+    row["speed_kmh"], row["bearing_deg"], row["device"], row["door"] = 70.0, 40.0, world.native_id, 9
+    return row
+
+
+def test_a_terminal_shows_its_vehicle_under_a_ban_too_and_a_dry_run_agrees(bench, world, owner, settings):
+    rule = write_rule(
+        owner,
+        1,
+        scope={"kinds": ["hazardous_goods"], "roads": [{"road": "G1", "to_stake_m": 9_000}]},
+        parameters={"position_every_min": 1},
+    )
+    worker = bench.worker()
+    rows = np.concatenate([position(world, plate, -600 + 10 * n) for n in range(12) for plate in (TANKER, LORRY)])
+    bench.send_kind(EntryKind.POSITIONS, rows)
+    bench.send_kind(EntryKind.POSITIONS, position(world, TANKER, -300, stake_m=45_000))
+    bench.drain(worker)
+    ((key, _, count, _),) = said(bench)
+    assert (key, count) == (plate_key(TANKER), 12)
+    (grounds,) = bench.rows("SELECT grounds -> 'observations' -> 0 FROM finding WHERE kind = 'ban'")
+    assert grounds[0]["source"] == "position" and grounds[0]["stake"].startswith("G1 K")
+    id = ask(owner, rule, world)
+    run_queue(settings)
+    assert outcome(owner, id)[1]["fired"] == 1 and outcome(owner, id)[1]["by_unit"] == [{"unit": WEST, "count": 1}]
