@@ -1,6 +1,10 @@
-"""Columns in PostgreSQL's binary COPY: fixed-width rows, packed and unpacked whole instead of value by value."""
+"""Columns in PostgreSQL's binary COPY: fixed-width rows, packed and unpacked whole instead of value by value.
+
+A column of a dtype with a shape is an array of so many real numbers.
+"""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -9,6 +13,8 @@ from psycopg import sql
 _EPOCH_US = 946_684_800_000_000  # 2000-01-01 in microseconds since 1970
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
+_REAL = 700  # number of the type in PostgreSQL's catalogue
+_REALS = np.dtype([("bytes", ">i4"), ("value", ">f4")])
 
 
 class Columns:
@@ -19,20 +25,31 @@ class Columns:
         self.names: tuple[str, ...] = dtype.names or ()
         self._times = frozenset(times)
         # One tuple: a field count, then for each column its byte length and its big-endian value.
-        parts: list[tuple[str, str]] = [("fields", ">i2")]
+        parts: list[tuple[str, Any]] = [("fields", ">i2")]
         for name in self.names:
-            parts += [(f"{name}_bytes", ">i4"), (name, dtype[name].newbyteorder(">").str)]
+            parts.append((f"{name}_bytes", ">i4"))
+            if dtype[name].shape:  # dimensions, whether any is null, type, length, first index
+                parts += [(f"{name}_head", (">i4", 5)), (name, (_REALS, dtype[name].shape))]
+            else:
+                parts.append((name, dtype[name].newbyteorder(">").str))
         self._tuple = np.dtype(parts)
         self._template = np.zeros(1, self._tuple)
         self._template["fields"] = len(self.names)
         for name in self.names:
-            self._template[f"{name}_bytes"] = dtype[name].itemsize
+            if dtype[name].shape:
+                (length,) = dtype[name].shape
+                self._template[f"{name}_bytes"] = 20 + length * _REALS.itemsize
+                self._template[f"{name}_head"] = (1, 0, _REAL, length, 1)
+                self._template[name]["bytes"] = 4
+            else:
+                self._template[f"{name}_bytes"] = dtype[name].itemsize
 
     def pack(self, rows: np.ndarray) -> bytes:
         """Rows as the whole body of a binary COPY."""
         packed = np.repeat(self._template, len(rows))
         for name in self.names:
-            packed[name] = rows[name] - _EPOCH_US if name in self._times else rows[name]
+            place = packed[name]["value"] if self.dtype[name].shape else packed[name]
+            place[...] = rows[name] - _EPOCH_US if name in self._times else rows[name]
         return b"".join((_HEADER, packed.tobytes(), _TRAILER))
 
     def unpack(self, data: bytes) -> np.ndarray:
@@ -41,7 +58,7 @@ class Columns:
         packed = np.frombuffer(data, self._tuple, (len(data) - start - len(_TRAILER)) // self._tuple.itemsize, start)
         rows = np.empty(len(packed), self.dtype)
         for name in self.names:
-            rows[name] = packed[name]
+            rows[name] = packed[name]["value"] if self.dtype[name].shape else packed[name]
             if name in self._times:
                 rows[name] += _EPOCH_US
         return rows

@@ -1,11 +1,14 @@
-"""Beside a worker's loop: roll-ups from fine to coarse, and what is too old goes. Any number of workers may run it."""
+"""Beside a worker's loop: roll-ups from fine to coarse, usual times learned anew, and what is too old goes.
+
+Any number of workers may run it.
+"""
 
 import threading
 
 import psycopg
 import structlog
 
-from traffic import database, retention, rollups
+from traffic import database, retention, rollups, usual_times
 from traffic.clock import monotonic_s
 from traffic.errors import ServiceError
 from traffic.settings import Settings
@@ -15,6 +18,8 @@ PAUSE_S = 5.0
 RETENTION_EVERY_S = 3600.0
 RETENTION_AGAIN_S = 300.0  # where a table was in use
 RETENTION_FIRST_S = 60.0  # a start has other things to do
+USUAL_LOOK_EVERY_S = 30.0  # whether it is time to learn again
+USUAL_PAUSES = 20  # times as long as learning took
 LOCK_WAIT_MS = 5_000  # what drops chunks does not queue before those who write
 
 
@@ -26,6 +31,7 @@ class Upkeep:
         self._stop = stop
         self._connection: psycopg.Connection | None = None
         self._retention_due_s = monotonic_s() + RETENTION_FIRST_S
+        self._usual_due_s = monotonic_s()
 
     def run(self) -> None:
         """The loop of a thread; what fails is tried again with a new connection."""
@@ -42,6 +48,8 @@ class Upkeep:
         connection = self._connected()
         while rollups.settle(connection, now_us=self._settings.clock.now_us()) and not self._stop.is_set():
             pass
+        if monotonic_s() >= self._usual_due_s:
+            self._learn(connection)
         if monotonic_s() >= self._retention_due_s:
             self._retention_due_s = monotonic_s() + RETENTION_EVERY_S
             kept = retention.keep(connection, self._settings.clock)
@@ -49,6 +57,14 @@ class Upkeep:
                 self._retention_due_s = monotonic_s() + RETENTION_AGAIN_S
             if kept.dropped or kept.compressed or kept.policies:
                 log.info("kept", dropped=kept.dropped, compressed=kept.compressed, policies=kept.policies)
+
+    def _learn(self, connection: psycopg.Connection) -> None:
+        begin_s = monotonic_s()
+        self._usual_due_s = begin_s + USUAL_LOOK_EVERY_S
+        if pairs := usual_times.learn_if_due(connection, now_us=self._settings.clock.now_us()):
+            took_s = monotonic_s() - begin_s
+            self._usual_due_s += USUAL_PAUSES * took_s
+            log.info("usual times learned", pairs=pairs, took_s=round(took_s, 2))
 
     def close(self) -> None:
         """Give the connection back."""

@@ -146,7 +146,7 @@ CREATE TABLE usual_time (                                      -- how long what 
     PRIMARY KEY (from_checkpoint, to_checkpoint)
 );
 CREATE TABLE usual_time_learned (                              -- when that was done last
-    only       boolean PRIMARY KEY DEFAULT true CHECK (only),
+    one        boolean PRIMARY KEY DEFAULT true CHECK (one),
     learned_at timestamptz NOT NULL
 );
 

@@ -24,6 +24,7 @@ KERNELS = (
     "traffic.vehicles.ring_kernels",
     "traffic.vehicles.section_kernels",
     "traffic.vehicles.clone_kernels",
+    "traffic.vehicles.path_kernels",
     "traffic.vehicles.watch_kernels",
 )
 _PREFIX = "kernels-"

@@ -17,15 +17,15 @@ HOURS = 24
 HOUR_US = 3_600_000_000
 EAST_OF_UTC_H = 8  # Asia/Shanghai, all year
 FASTEST_QUANTILE = 0.001  # one driver of a thousand is as fast
+QUICK_TURNS = 3.09  # that is so many standard deviations below the middle
 USUAL = np.dtype(
-    [  # a row of table usual_time: neighbours on the road, and pairs that were measured
+    [  # a row of table usual_time
         ("from_checkpoint", "<i4"),
         ("to_checkpoint", "<i4"),
-        ("hour", "<i2"),
         ("distance_m", "<i4"),
-        ("median_s", "<f4"),
-        ("spread", "<f4"),
         ("samples", "<i4"),  # 0: from the links' speeds, not observed
+        ("median_s", "<f4", HOURS),
+        ("spread", "<f4", HOURS),
     ]
 )
 
@@ -51,6 +51,17 @@ class UsualTimes:
     distance_m: np.ndarray = field(default_factory=lambda: _square(0))
     median_s: np.ndarray = field(default_factory=lambda: _square(0, HOURS))
     spread: np.ndarray = field(default_factory=lambda: _square(0, HOURS))
+
+    @staticmethod
+    def of(rows: np.ndarray) -> "UsualTimes":
+        """From USUAL rows."""
+        ids = np.unique(np.concatenate([rows["from_checkpoint"], rows["to_checkpoint"]])).astype(np.int64)
+        start, end = np.searchsorted(ids, rows["from_checkpoint"]), np.searchsorted(ids, rows["to_checkpoint"])
+        distance_m, median_s, spread = _square(len(ids)), _square(len(ids), HOURS), _square(len(ids), HOURS)
+        distance_m[start, end] = rows["distance_m"]
+        median_s[:, start, end] = rows["median_s"].T
+        spread[:, start, end] = rows["spread"].T
+        return UsualTimes(checkpoints=ids, distance_m=distance_m, median_s=median_s, spread=spread)
 
     def __len__(self) -> int:
         return len(self.checkpoints)
