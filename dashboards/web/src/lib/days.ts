@@ -29,3 +29,21 @@ export function localInput(ms: number): string {
   const [time, day] = beijing(ms);
   return `${day}T${time.slice(0, 5)}`;
 }
+
+/** Microseconds of a moment, however the server wrote it; null where there is none. */
+export function usOf(moment: number | string | null | undefined): number | null {
+  if (moment === null || moment === undefined) return null;
+  if (typeof moment === 'number') return moment;
+  const ms = Date.parse(moment);
+  return Number.isNaN(ms) ? null : ms * 1000;
+}
+
+const DAYS_MAX = 400; // of a chart
+
+/** Counts by day with the days between on which there was nothing. */
+export function everyDay(counts: readonly { day: string; count: number }[], first: string, last: string): { day: string; count: number }[] {
+  const known = new Map(counts.map((one) => [one.day, one.count]));
+  const days: { day: string; count: number }[] = [];
+  for (let day = first; day <= last && days.length < DAYS_MAX; day = dayAfter(day, 1)) days.push({ day, count: known.get(day) ?? 0 });
+  return days;
+}

@@ -41,6 +41,7 @@ export function age(seconds: number): string {
 export function span(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return t('span.seconds', { s });
+  if (s < 3600 && s % 60 === 0) return t('span.whole', { m: s / 60 });
   if (s < 3600) return t('span.minutes', { m: Math.floor(s / 60), s: s % 60 });
   return t('span.hours', { h: Math.floor(s / 3600), m: Math.floor((s % 3600) / 60) });
 }

@@ -2,7 +2,7 @@
 import { call } from './api';
 import type { PageOf } from './paged.svelte';
 import type {
-  Company, CompanyFile, DeviceFile, DeviceRow, DryRun, Explanation, Fence, Holiday, ImportState, KeyVehicle, Rule, RuleDraft, RuleFile,
+  Company, CompanyFile, DeviceFile, DeviceRow, DryRun, Explanation, Fence, Holiday, ImportState, KeyVehicle, PlatformRow, Rule, RuleDraft, RuleFile,
   RuleKind, Subscription, TerminalFile, TerminalMessage, TerminalRow, TrackPoint, VehicleFile,
 } from './keytypes';
 import type { Alert } from './types';
@@ -138,18 +138,23 @@ export async function fences(): Promise<Fence[]> {
   return (await call<{ fences: Fence[] }>('GET', '/api/fences')).fences;
 }
 
-export type FenceDraft = Pick<Fence, 'code' | 'name' | 'kind' | 'shape' | 'enabled'>;
+export type FenceDraft = Pick<Fence, 'code' | 'name' | 'kind' | 'shape' | 'enabled'> & { based_on?: number | null };
 
 export function saveFence(id: number | null, fence: FenceDraft): Promise<Fence> {
   return id === null ? call('POST', '/api/fences', fence) : call('PUT', `/api/fences/${id}`, fence);
 }
 
-export async function holidays(): Promise<Holiday[]> {
-  return (await call<{ holidays: Holiday[] }>('GET', '/api/holidays')).holidays;
+export interface HolidayCalendar {
+  holidays: Holiday[];
+  version: number;
 }
 
-export async function saveHolidays(days: Holiday[]): Promise<void> {
-  await call('PUT', '/api/holidays', { holidays: days });
+export function holidays(): Promise<HolidayCalendar> {
+  return call('GET', '/api/holidays');
+}
+
+export function saveHolidays(days: Holiday[], based_on: number): Promise<HolidayCalendar> {
+  return call('PUT', '/api/holidays', { holidays: days, based_on });
 }
 
 // ---------------------------------------------------------------- look-ups
@@ -210,6 +215,18 @@ export function textTerminal(id: number, text: string, urgent: boolean, tts: boo
 
 export function terminalMessage(id: number | string): Promise<TerminalMessage> {
   return call('GET', `/api/terminal-messages/${part(id)}`);
+}
+
+export async function platforms(): Promise<PlatformRow[]> {
+  return (await call<{ platforms: PlatformRow[] }>('GET', '/api/platforms')).platforms;
+}
+
+export function platformMessages(code: string, before: string | null): Promise<PageOf<TerminalMessage>> {
+  return page(`/api/platforms/${part(code)}/messages`, 'messages', { before });
+}
+
+export function platformMessage(id: number | string): Promise<TerminalMessage> {
+  return call('GET', `/api/platform-messages/${part(id)}`);
 }
 
 export function messagePlatform(code: string, message: Record<string, unknown>): Promise<TerminalMessage> {

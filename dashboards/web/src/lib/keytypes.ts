@@ -270,6 +270,8 @@ export interface DryRun {
   state: 'queued' | 'running' | 'done' | 'failed' | 'cancelled';
   progress: number;
   error?: string;
+  from_at?: number | null;
+  to_at?: number | null;
   result: DryRunResult | null;
 }
 
@@ -282,7 +284,9 @@ export interface DryRunResult {
   vehicles: { plate: string; class_group?: number; count: number; first: number; last: number }[];
   samples: Alert[];
   records: number;
-  took_s: number;
+  took_s?: number;
+  vehicles_count?: number;
+  retracted?: number;
 }
 
 export interface Fence {
@@ -296,6 +300,7 @@ export interface Fence {
   enabled: boolean;
   changed_at?: number | null;
   changed_by?: string | null;
+  editable?: boolean;
 }
 
 export interface Holiday {
@@ -346,15 +351,28 @@ export interface TerminalRow {
   enabled: boolean;
 }
 
+/** Microseconds, or RFC 3339. */
+export type Moment = number | string;
+
+export interface PlatformRow {
+  code: string;
+  name: string;
+  enabled: boolean;
+  state: string | null; // null: never heard
+  seen_at: Moment | null;
+  peer?: string | null;
+}
+
 export interface TerminalMessage {
   id: number | string;
   state: 'queued' | 'sent' | 'answered' | 'failed' | 'expired';
   kind?: string;
   body?: Record<string, unknown>;
   asked_by?: string;
-  asked_at?: number;
-  sent_at?: number | null;
-  answered_at?: number | null;
+  asked_at?: Moment;
+  until?: Moment;
+  sent_at?: Moment | null;
+  answered_at?: Moment | null;
   answer?: Record<string, unknown>;
 }
 
@@ -362,14 +380,17 @@ export interface Subscription {
   id: string;
   direction: 'in' | 'out';
   device?: string | null;
-  device_id?: number;
+  device_name?: string | null;
+  told?: boolean;
+  sent?: number;
+  lost?: number;
   title: string;
   resource: string;
   receive_addr: string;
-  begins_at: number;
-  ends_at: number;
+  begins_at: Moment;
+  ends_at: Moment;
   status: number;
-  last_ok_at: number | null;
+  last_ok_at: Moment | null;
   last_error: string;
   waiting?: number;
 }

@@ -3,7 +3,7 @@ import type { Me } from './types';
 
 export type Action =
   | 'tend_quarantine' | 'read_devices' | 'verify_alert' | 'shelve_alert' | 'read_rules' | 'edit_rules' | 'read_registry'
-  | 'import_registry' | 'look_up' | 'look_up_beyond' | 'speak_to_terminal';
+  | 'import_registry' | 'subscribe' | 'look_up' | 'look_up_beyond' | 'speak_to_terminal';
 
 class Rights {
   private held = $state.raw<ReadonlySet<string>>(new Set());

@@ -13,6 +13,7 @@ export const enRegistry = {
   'origin.import': 'file import',
   'origin.platform': 'national platform',
   'origin.other': '{source}',
+  'span.whole': '{m} min',
   'due.left': '{n} days left',
   'due.today': 'ends today',
   'due.over': '{n} days overdue',

@@ -153,7 +153,7 @@ export const enRules = {
   'dry.running': 'Running',
   'dry.failed': 'The dry run failed:',
   'dry.cancelled': 'Cancelled',
-  'dry.fired': 'findings in {days} days · {records} records · {s} s',
+  'dry.fired': 'findings in {days} days · {vehicles} vehicles · {records} records',
   'dry.none': 'It would not have fired. Check whether scope or schedule is too narrow.',
   'dry.byday': 'By day',
   'dry.places': 'Where',

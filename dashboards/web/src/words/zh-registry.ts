@@ -11,6 +11,7 @@ export const zhRegistry = {
   'origin.import': '文件导入',
   'origin.platform': '综合应用平台',
   'origin.other': '{source}',
+  'span.whole': '{m} 分钟',
   'due.left': '剩 {n} 天',
   'due.today': '今天到期',
   'due.over': '已过期 {n} 天',

@@ -151,7 +151,7 @@ export const zhRules = {
   'dry.running': '正在试算',
   'dry.failed': '试运行失败：',
   'dry.cancelled': '已取消',
-  'dry.fired': '次触发 · {days} 天 · 检查 {records} 条记录 · 用时 {s} 秒',
+  'dry.fired': '次触发 · 最近 {days} 天 · {vehicles} 辆车 · 检查 {records} 条记录',
   'dry.none': '该时段内不会触发。请检查范围和时间是否过窄。',
   'dry.byday': '每日触发次数',
   'dry.places': '触发地点',
