@@ -1,6 +1,7 @@
 """Who plays in the demonstration, and where: watched vehicles, key vehicles, crews, and the grounds they keep to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,11 +48,15 @@ def _fits(plate_class: int, vehicle_classes: Sequence[str], row: dict[str, str])
 
 
 def fleet_vehicles(province: Province, seed: int) -> list[tuple[Vehicle, int]]:
-    """The key vehicles of the registry, each with the unit where it is registered."""
+    """The key vehicles of the registry that drive, as they are registered, each with its unit."""
     maker = Maker(np.random.default_rng([seed, 23]), [])
-    return [
-        (maker.of(KIND_OF_ID[KIND_OF_KEY[row.kind]], plate=row.plate), row.unit_id) for row in province.key_vehicles
-    ]
+    found = []
+    for row in province.key_vehicles:
+        if row.drives:
+            driven = maker.of(KIND_OF_ID[KIND_OF_KEY[row.kind]], plate=row.plate)
+            looks = replace(driven, vehicle_class=row.vehicle_class, body_color=row.body_color)
+            found.append((looks, row.unit_id))
+    return found
 
 
 def gates_of(province: Province, tree: UnitTree, unit: int) -> list[Checkpoint]:

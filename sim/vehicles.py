@@ -51,7 +51,7 @@ HEAVY_KINDS = frozenset({"heavy_truck", "coach", "tanker"})
 # What a class of key vehicle (重点车辆) drives.
 KIND_OF_KEY = {
     "tour_coach": "coach", "scheduled_coach": "coach", "hazardous_goods": "tanker", "heavy_truck": "heavy_truck",
-    "minivan": "car", "school_bus": "school_bus",
+    "minivan": "car", "school_bus": "school_bus", "ex_commercial_coach": "coach", "other": "car",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from traffic.database import connect
 from traffic.demonstration import load_demo
 from traffic.errors import SettingsError
 from traffic.network import RoadsideObject
+from traffic.province_registry import load_registry_tables
 from traffic.province_rules import RULES as RULES
 from traffic.province_rules import RULES_SINCE, holidays
 from traffic.province_tables import Division, Province, model_province
@@ -31,7 +32,7 @@ class Report:
 
 
 def load(connection: psycopg.Connection, now: datetime, province: Province | None = None) -> Report:
-    """Bring units, divisions, network and rules to what the model says, in one transaction of the owner.
+    """Bring units, divisions, network, rules and registry to what the model says, in one transaction of the owner.
 
     Rows that the model does not hold stay (others may point to them). `version` grows where something was written.
     """
@@ -49,7 +50,6 @@ def load(connection: psycopg.Connection, now: datetime, province: Province | Non
             "detector": _upsert(connection, "detector", ("id",), model.detectors),
             "roadside_object": _objects(connection, model.objects, now),
             "crew": _upsert(connection, "crew", ("id",), model.crews),
-            "key_vehicle": _upsert(connection, "key_vehicle", ("plate_key", "class_group"), model.key_vehicles),
             "rule": _rules(connection, now),
             "holiday": _holidays(connection),
         }
@@ -57,7 +57,8 @@ def load(connection: psycopg.Connection, now: datetime, province: Province | Non
         touched["network"] = sum(written.values()) - sum(touched.values())
         for name in (name for name, count in touched.items() if count):
             connection.execute("UPDATE version SET value = value + 1 WHERE name = %s", [name])
-    return Report(written=written)
+        registry = load_registry(connection, now) if province is None else {}
+    return Report(written=written | registry)
 
 
 def load_instance(settings: Settings) -> Report:
@@ -69,6 +70,15 @@ def load_instance(settings: Settings) -> Report:
         report = load(connection, now)
         demo = load_demo(settings, connection, now) if settings.demo else {}
     return Report(written=report.written | demo)
+
+
+def load_registry(connection: psycopg.Connection, now: datetime) -> dict[str, int]:
+    """Load the model's key vehicles with their companies, permits and drivers; rows written of each kind."""
+    with connection.transaction():
+        connection.execute("SET LOCAL ROLE traffic_writer")  # the registry stands under row-level security
+        written = load_registry_tables(connection, now)
+        connection.execute("RESET ROLE")
+    return written
 
 
 def _upsert(connection: psycopg.Connection, table: str, keys: Sequence[str], rows: Sequence[Any]) -> int:

@@ -52,14 +52,22 @@ class Crew:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyVehicle:
-    """A vehicle of the classes that are watched on the road (重点车辆); `unit_id` is where it is registered."""
+    """A vehicle of the classes that are watched on the road (重点车辆), as it looks; `unit_id`: where it is registered.
+
+    `drives`: the twin lets it drive; the others stand in the registry alone.
+    """
 
     plate_key: int
     class_group: int
     plate: str
+    plate_class: int
+    plate_color: int
+    vehicle_class: str
+    body_color: int
     kind: str
     company: str
     unit_id: int
+    drives: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,31 +91,32 @@ class Province:
 @cache
 def model_province() -> Province:
     """Read the tables (about 0.1 s, once a process); a damaged file raises what its parser raises."""
-    roads = list(_rows("roads.csv"))
-    checkpoints = tuple(_checkpoint(row) for row in _rows("checkpoints.csv"))
-    detectors = tuple(_detector(row) for row in _rows("detectors.csv"))
+    roads = list(rows_of("roads.csv"))
+    checkpoints = tuple(_checkpoint(row) for row in rows_of("checkpoints.csv"))
+    detectors = tuple(_detector(row) for row in rows_of("detectors.csv"))
     links = with_corridors(tuple(_links({row["id"]: row for row in roads})), checkpoints, detectors)
     corridors = {link.id: (link.unit_id, *link.corridor) for link in links}
     return Province(
         divisions=tuple(_divisions()),
-        units=tuple(_unit(row) for row in _rows("units.csv")),
-        parents=tuple(_parent(row) for row in _rows("unit_parents.csv")),
+        units=tuple(_unit(row) for row in rows_of("units.csv")),
+        parents=tuple(_parent(row) for row in rows_of("unit_parents.csv")),
         roads=tuple(_road(row) for row in roads),
         links=links,
         checkpoints=checkpoints,
-        sections=tuple(Section(**{key: int(value) for key, value in row.items()}) for row in _rows("sections.csv")),
-        chainages=tuple(Chainage(**{key: int(value) for key, value in row.items()}) for row in _rows("chainage.csv")),
+        sections=tuple(Section(**{key: int(value) for key, value in row.items()}) for row in rows_of("sections.csv")),
+        chainages=tuple(Chainage(**{key: int(value) for key, value in row.items()}) for row in rows_of("chainage.csv")),
         detectors=tuple(
             replace(detector, corridor=tuple(sorted({*corridors[detector.link_id]} - {detector.unit_id})))
             for detector in detectors
         ),
-        objects=tuple(_object(row) for row in _rows("objects.csv")),
-        crews=tuple(_crew(row) for row in _rows("crews.csv")),
-        key_vehicles=tuple(_key_vehicle(row) for row in _rows("key_vehicles.csv")),
+        objects=tuple(_object(row) for row in rows_of("objects.csv")),
+        crews=tuple(_crew(row) for row in rows_of("crews.csv")),
+        key_vehicles=tuple(_key_vehicle(row) for row in rows_of("key_vehicles.csv")),
     )
 
 
-def _rows(name: str) -> Iterator[dict[str, str]]:
+def rows_of(name: str) -> Iterator[dict[str, str]]:
+    """The rows of one of the model's tables, as texts."""
     text = (files("traffic") / "data" / "jilin" / name).read_text(encoding="utf-8")
     return csv.DictReader(text.splitlines())
 
@@ -115,7 +124,7 @@ def _rows(name: str) -> Iterator[dict[str, str]]:
 def _divisions() -> Iterator[Division]:
     text = (files("traffic") / "data" / "jilin" / "boundaries.json").read_text(encoding="utf-8")
     shapes = json.loads(text)["divisions"]
-    for row in _rows("names.csv"):
+    for row in rows_of("names.csv"):
         yield Division(
             adcode=int(row["adcode"]),
             parent=int(row["parent"]) if row["parent"] else None,
@@ -167,7 +176,7 @@ def _road(row: dict[str, str]) -> Road:
 
 def _links(roads: dict[str, dict[str, str]]) -> Iterator[Link]:
     """Both directions of each stretch. Link id: road, number of the stretch, direction (G1's second, upwards: 1011)."""
-    for row in _rows("links.csv"):
+    for row in rows_of("links.csv"):
         road, number = roads[row["road_id"]], int(row["number"])
         line = tuple(_point(text) for text in row["geometry"].split())
         stakes = int(row["from_stake_m"]), int(row["to_stake_m"])
@@ -292,7 +301,12 @@ def _key_vehicle(row: dict[str, str]) -> KeyVehicle:
         plate_key=plate_key(row["plate"]),
         class_group=class_group(int(row["plate_class"])),
         plate=row["plate"],
+        plate_class=int(row["plate_class"]),
+        plate_color=int(row["plate_color"]),
+        vehicle_class=row["vehicle_class"],
+        body_color=int(row["body_color"]),
         kind=row["kind"],
         company=row["company"],
         unit_id=int(row["unit_id"]),
+        drives=row["drives"] == "1",
     )

@@ -52,7 +52,7 @@ class Ground:
         return geo.along(stretch.line, (stake_m - begin) / (end - begin))[0]
 
 
-def _noise(*salt: object) -> float:
+def noise(*salt: object) -> float:
     """0..1, the same for the same salt."""
     return int.from_bytes(blake2b("/".join(map(str, salt)).encode(), digest_size=4).digest(), "little") / 2**32
 
@@ -109,7 +109,7 @@ def _stations(ground: Ground) -> list[int]:
 
 def _station_stake(stretch: Any, number: int, count: int) -> int:
     begin, end = stretch.stakes_m
-    share = (number + 0.5) / count + (_noise("station", stretch.road["id"], stretch.number, number) - 0.5) * 0.3 / count
+    share = (number + 0.5) / count + (noise("station", stretch.road["id"], stretch.number, number) - 0.5) * 0.3 / count
     return begin + int((end - begin) * share / 100) * 100
 
 
@@ -158,7 +158,7 @@ def _toll_stations(ground: Ground) -> list[Made]:
             seen.add((road["id"], place))
             border = place in ground.borders
             name = f"{place}{'省界主线' if border else ''}收费站"
-            lanes = 6 + int(_noise("toll", road["id"], place) * 8)
+            lanes = 6 + int(noise("toll", road["id"], place) * 8)
             english = f"{ground.english[place]} {'border ' if border else ''}toll station"
             facts = f'{{"entry_lanes": {lanes // 2}, "exit_lanes": {lanes - lanes // 2}}}'
             found.append(
@@ -182,7 +182,7 @@ def _service_areas(ground: Ground) -> list[Made]:
         since_m[code] = 0.0
         stake_m = begin + int((end - begin) * 0.62 / 100) * 100
         for direction, side, side_en in ((1, "上行", "up"), (2, "下行", "down")):
-            bays = 80 + int(_noise("bays", code, stake_m, direction) * 120)
+            bays = 80 + int(noise("bays", code, stake_m, direction) * 120)
             facts = f'{{"truck_bays": {bays // 3}, "car_bays": {bays}, "charging_posts": {4 + bays // 20}}}'
             name = f"{stretch.places[1]}服务区（{side}）"
             found.append(
@@ -251,7 +251,7 @@ def _posts(ground: Ground) -> list[Made]:
     """Where vehicles are stopped: near borders first, then spread over the checkpoints by road."""
     at_border = [gate for gate in ground.gates if _at_border(ground, gate)]
     others = [gate for gate in ground.gates if not _at_border(ground, gate)]
-    others.sort(key=lambda gate: _noise("post", gate["road"]["id"], gate["stake_m"]))
+    others.sort(key=lambda gate: noise("post", gate["road"]["id"], gate["stake_m"]))
     found: list[Made] = []
     for gate in (at_border + others)[:INTERCEPTION_POINTS]:
         text = stake_text(gate["stake_m"])
@@ -316,14 +316,14 @@ def crew_rows(ground: Ground) -> list[dict[str, object]]:
     return rows
 
 
-def key_vehicle_rows(_ground: Ground) -> list[dict[str, object]]:
+def key_vehicle_rows() -> list[dict[str, object]]:
     """Fleets of coaches, lorries and buses, each vehicle of a company of a town."""
     rows: list[dict[str, object]] = []
     for kind, plate_class, count, company in FLEETS:
         for number in range(count):
             town, prefix, unit = TOWNS[number % len(TOWNS)]
-            serial = int(_noise("plate", kind, number) * 9_999)
-            letter = _LETTERS[int(_noise("letter", kind, number) * len(_LETTERS))]
+            serial = int(noise("plate", kind, number) * 9_999)
+            letter = _LETTERS[int(noise("letter", kind, number) * len(_LETTERS))]
             rows.append(
                 {
                     "plate": f"{prefix}{letter}{serial:04d}",

@@ -3,8 +3,8 @@
     python -m traffic.data.jilin.build_tables
 
 Writes links.csv, chainage.csv, units.csv, unit_parents.csv, checkpoints.csv, sections.csv and what `build_objects`
-makes of them: detectors.csv, objects.csv, crews.csv, key_vehicles.csv. The ids in them are facts that other
-tables point to: a change of the hand-written tables may move them, so the result is committed and read as it is.
+makes of them: detectors.csv, objects.csv, crews.csv; and what `build_registry` makes. The ids in them are facts that
+other tables point to: a change of the hand-written tables may move them, so the result is committed and read as it is.
 """
 
 import csv
@@ -17,7 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from traffic import geo
-from traffic.data.jilin import build_objects
+from traffic.data.jilin import build_objects, build_registry
 from traffic.network import EXPRESSWAY, stake_text
 
 FOLDER = Path(__file__).resolve().parent
@@ -413,7 +413,7 @@ def tables() -> dict[str, list[dict[str, object]]]:
         "detectors.csv": build_objects.detector_rows(objects),
         "objects.csv": build_objects.object_rows(objects),
         "crews.csv": build_objects.crew_rows(objects),
-        "key_vehicles.csv": build_objects.key_vehicle_rows(objects),
+        **build_registry.tables(),
     }
 
 
