@@ -1,4 +1,5 @@
-"""What `make setup` does beyond Python's packages: private services, and the web client when its sources changed."""
+"""What `make setup` does beyond Python's packages: private services, kernels, and the web client when its sources
+changed."""
 
 import fcntl
 import hashlib
@@ -23,7 +24,17 @@ def run(settings: Settings, progress: Progress) -> None:
     """Bring everything that is missing; raises ServiceError with one sentence."""
     if not (settings.database_url and settings.redis_url):
         prefix.ensure(settings, prefix.SERVICES, progress)
+    compile_kernels(progress)
     build_web(progress)
+
+
+def compile_kernels(progress: Progress) -> None:
+    """The rules' kernels, compiled where their sources changed."""
+    from traffic.vehicles import compiled  # which brings the compiler: half a second that nothing else needs
+
+    if not compiled.is_ready():
+        progress.say("compiling the rules")
+        compiled.ensure()
 
 
 def build_web(progress: Progress) -> Path | None:

@@ -27,7 +27,7 @@ KERNELS = (
     "traffic.vehicles.path_kernels",
     "traffic.vehicles.watch_kernels",
 )
-_PREFIX = "kernels-"
+_PREFIX, _READY = "kernels-", "ready"
 
 # Types of arguments.
 nothing, number, real = types.void, types.int64, types.float64
@@ -60,14 +60,22 @@ def kernel(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
 part = numba.njit(cache=True, nogil=True, error_model="numpy")  # a function that kernels call
 
 
+def is_ready() -> bool:
+    """Whether everything was compiled, by these sources."""
+    return (Path(_config.CACHE_DIR) / _READY).exists()
+
+
 def ensure() -> None:
-    """Compile every kernel that is not compiled yet, and forget those of other sources."""
+    """Load every kernel, compiled first where it is not yet, and forget those of other sources."""
     for module in KERNELS:
         import_module(module)
+    if is_ready():
+        return
     kept = Path(_config.CACHE_DIR)
     for old in kept.parent.glob(f"{_PREFIX}*"):
         if old != kept:
             shutil.rmtree(old, ignore_errors=True)
+    (kept / _READY).touch()
 
 
 def _cache_folder() -> Path:
