@@ -95,6 +95,7 @@ def test_simulated_traffic_becomes_findings_and_events_for_each_login(settings, 
             owner.execute("SELECT count(*) FROM position_latest WHERE subject_kind = %s", [kind]).fetchone()[0]
             for kind in (2, 1)
         )
-        assert crews > 0.8 * len(model_province().crews) and vehicles > 0.8 * sum(one.drives for one in model_province().key_vehicles)
+        driving = sum(vehicle.drives for vehicle in model_province().key_vehicles)
+        assert crews > 0.8 * len(model_province().crews) and vehicles > 0.8 * driving
         states = owner.execute("SELECT count(*) FROM device_status WHERE state = 'unregistered'").fetchone()[0]
         assert states == 10
