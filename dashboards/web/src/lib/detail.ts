@@ -1,8 +1,10 @@
-/** What a finding rests on, as lines for people: numbers with their units in words, the deciding ones first. Pure. */
-import { named, t, type Word } from '../words/index.svelte';
+/** What a finding rests on, as lines for people: numbers with their units in words, the deciding ones first. */
+import { nameOf, named, t, type Word } from '../words/index.svelte';
 import { zh } from '../words/zh';
 import { beijing, plateText, span, whole } from './format';
+import { live } from './live.svelte';
 import type { Alert } from './types';
+import { timeOf } from './weekgrid';
 
 export interface Fact {
   key: string;
@@ -17,20 +19,21 @@ export interface Share {
 
 const FACTS_MAX = 40;
 const TEXT_MAX = 200;
-const HIDDEN = new Set(['explanations', 'version', 'units', 'rule']);
+const HIDDEN = new Set(['explanations', 'version', 'rule', 'reads', 'bit', 'fence']);
+const GATES = new Set(['checkpoint', 'expected_at', 'from_checkpoint', 'to_checkpoint']); // numbers of checkpoints
 
 /** Which figures decide, by kind; what is not named follows in the order of the finding. */
 const DECIDING: Record<string, string[]> = {
   cloned_plate: ['gap_s', 'fastest_s', 'distance_m'],
   driving_time: ['driven_min', 'driven_limit_min', 'exceeded', 'rest_min'],
-  night_running: ['driven_min', 'limit_min'],
+  night_running: ['hours', 'seen_for_min', 'sightings'],
   overspeed: ['speed_kmh', 'limit_kmh', 'over_percent'],
   overdue_arrival: ['overdue_s', 'expected_at', 'allowed_s'],
   long_stop: ['stood_min', 'for_min'],
-  geofence: ['fence', 'name', 'inside_s', 'dwell_s'],
-  registry_state: ['condition', 'inspection_until', 'days', 'overdue_days'],
-  ban: ['road', 'hours', 'stake'],
-  route_deviation: ['off_s', 'margin_m', 'reason'],
+  geofence: ['name', 'fence_kind', 'inside_s', 'dwell_s'],
+  registry_state: ['condition', 'overdue_days', 'until', 'state'],
+  ban: ['vehicle_kind', 'hours', 'permits_asked', 'holidays'],
+  route_deviation: ['reason', 'off_s', 'margin_m'],
   device_alarm: ['alarm', 'lasted_s'],
   position_mismatch: ['away_km', 'explanation', 'silent_min'],
 };
@@ -44,7 +47,7 @@ export function detailOf(alert: Alert): Record<string, unknown> {
 export function factsOf(detail: Record<string, unknown>, first: string[] = []): Fact[] {
   const keys = [...first.filter((key) => key in detail), ...Object.keys(detail).filter((key) => !first.includes(key))];
   return keys
-    .filter((key) => !HIDDEN.has(key) && !isEmpty(detail[key]))
+    .filter((key) => !HIDDEN.has(key) && !isEmpty(detail[key]) && !isUnlimited(key, detail[key]))
     .slice(0, FACTS_MAX)
     .map((key) => ({ key, label: factLabel(key), text: shortened(factText(key, detail[key])) }));
 }
@@ -69,7 +72,7 @@ export function explanationsOf(alert: Alert): Share[] {
   if (Array.isArray(told))
     return told.flatMap((one: Record<string, unknown>) => {
       const share = Number(one['probability'] ?? one['share']);
-      const what = String(one['what'] ?? one['kind'] ?? one['name'] ?? '');
+      const what = String(one['explanation'] ?? one['what'] ?? one['kind'] ?? one['name'] ?? '');
       return Number.isFinite(share) ? [{ label: named('explained.', what, { what }), share }] : [];
     });
   if (typeof told === 'object' && told !== null)
@@ -92,6 +95,7 @@ export function factText(key: string, value: unknown): string {
   if (value === null || value === undefined) return t('known.not');
   if (typeof value === 'boolean') return value ? t('fact.yes') : t('fact.no');
   if (typeof value === 'number') return numberText(key, value);
+  if (key === 'hours' && Array.isArray(value)) return value.map((pair) => (Array.isArray(pair) ? pair.join('–') : String(pair))).join(t('list.and'));
   if (Array.isArray(value)) return value.map((one) => factText(key, one)).join(t('list.and'));
   if (typeof value === 'object')
     return Object.entries(value as Record<string, unknown>)
@@ -103,7 +107,10 @@ export function factText(key: string, value: unknown): string {
 }
 
 function numberText(key: string, value: number): string {
-  if (/(_at|_us)$/.test(key) || (key === 'at' || key === 'until')) {
+  if (GATES.has(key)) return gateName(value);
+  if (key === 'from_min' || key === 'to_min') return timeOf(value);
+  if (key === 'weekdays') return named('weekday.', value);
+  if (/(_at|_us|^as_of)$/.test(key) || key === 'at' || key === 'until') {
     const [time, day] = beijing(value / 1000);
     return `${day.slice(5)} ${time}`;
   }
@@ -125,7 +132,7 @@ function rounded(value: number): string {
 
 /** A code out of a closed list in words, whichever list it is of. */
 function coded(code: string): string {
-  for (const prefix of ['condition.', 'vehiclekind.', 'vehiclestate.', 'routekind.', 'explained.', 'cause.', 'alarmbit.', 'fencekind.', 'permitkind.'])
+  for (const prefix of ['condition.', 'vehiclekind.', 'vehiclestate.', 'routekind.', 'explained.', 'cause.', 'alarmbit.', 'fencekind.', 'permitkind.', 'holidays.', 'exceeded.', 'deviation.', 'match.'])
     if (`${prefix}${code}` in zh) return t(`${prefix}${code}` as Word);
   return code;
 }
@@ -135,6 +142,16 @@ export function reasonText(reason: string): string {
   const [code = '', ...note] = reason.split(/:\s*/);
   if (!(`falsereason.${code}` in zh)) return reason;
   return [named('falsereason.', code), note.join(': ')].filter(Boolean).join('：');
+}
+
+/** What limits nothing is not worth a line. */
+function isUnlimited(key: string, value: unknown): boolean {
+  return (key === 'holidays' && value === 'any') || (key === 'weekdays' && Array.isArray(value) && value.length === 7) || value === null;
+}
+
+function gateName(id: number): string {
+  const gate = live.checkpoint(id);
+  return gate ? nameOf(gate) : t('alert.outside');
 }
 
 function isEmpty(value: unknown): boolean {

@@ -146,6 +146,7 @@ export interface Shelf {
 export interface Match {
   how: string;
   probability?: number | null;
+  reads?: Record<string, number>; // each reading with its probability
 }
 
 export interface Alert {
