@@ -180,15 +180,14 @@ def tired_coach(day: Day, number: str) -> Act:
     return _coach(day, number, (drive,), (truth,) if drive.end_us - drive.start_us > 4.25 * HOUR_US else ())
 
 
-def night_lorry(day: Day, number: str) -> Act:
-    """A lorry that drives from after midnight for 2.4 to 4 hours without a rest: too long for a night."""
-    way = day.way(190, 290, 4)
-    drive = day.ground.drive(way, start_us=day.at(0.2, 1.0), factor=0.78, kmh_max=80.0)
-    night_h = (min(drive.end_us, day.begin_us + 6 * HOUR_US) - drive.start_us) / HOUR_US
+def late_coach(day: Day, number: str) -> Act:
+    """A coach that drives from ten in the evening for 2.4 to 3.4 hours without a rest: too long for a night."""
+    way = day.way(190, 260, 4)
+    drive = day.ground.drive(way, start_us=day.at(22.0, 22.3), factor=0.8, kmh_max=80.0)
     truth = Truth(
         kind="driving_time", plate=number, from_us=drive.start_us, to_us=drive.end_us, note="over 2 h by night"
     )
-    return _lorry(day, number, (drive,), (truth,) if night_h > 2.2 else ())
+    return _coach(day, number, (drive,), (truth,) if drive.end_us - drive.start_us > 2.25 * HOUR_US else ())
 
 
 def night_coach(day: Day, number: str) -> Act:
@@ -266,17 +265,17 @@ def fast_lorry(day: Day, number: str) -> Act:
     return _lorry(day, number, (drive,), (truth,))
 
 
-def stopped_lorry(day: Day, number: str) -> Act:
-    """A lorry that stands on the lane for 25 to 60 minutes."""
+def stopped_coach(day: Day, number: str) -> Act:
+    """A coach that stands on the lane for 25 to 60 minutes."""
     way = day.way(70, 200, 3)
     at_m = _away_from_rests(day, way)
     stop = Stop(at_m=at_m, for_s=float(day.random.uniform(25, 60) * 60))
-    drive = day.ground.drive(way, start_us=day.at(5, 18), factor=0.75, stops=(stop,), kmh_max=88.0)
+    drive = day.ground.drive(way, start_us=day.at(6, 17), factor=0.8, stops=(stop,), kmh_max=90.0)
     truth = Truth(
         kind="long_stop", plate=number, from_us=drive.when(at_m), to_us=drive.when(at_m) + int(stop.for_s * 1e6),
         note="on the lane",
     )  # fmt: skip
-    return _lorry(day, number, (drive,), (truth,))
+    return _coach(day, number, (drive,), (truth,))
 
 
 def alarmed_lorry(day: Day, number: str) -> Act:
@@ -387,14 +386,14 @@ SCRIPTS: dict[str, tuple[Script, bool]] = {  # name: (script, drives a large veh
     "short_coach": (short_coach, True),
     "working_lorry": (working_lorry, True),
     "tired_coach": (tired_coach, True),
-    "night_lorry": (night_lorry, True),
+    "late_coach": (late_coach, True),
     "night_coach": (night_coach, True),
     "airport_coach": (airport_coach, True),
     "tanker": (tanker, True),
     "night_tanker": (night_tanker, True),
     "lost_tanker": (lost_tanker, True),
     "fast_lorry": (fast_lorry, True),
-    "stopped_lorry": (stopped_lorry, True),
+    "stopped_coach": (stopped_coach, True),
     "alarmed_lorry": (alarmed_lorry, True),
     "unplugged_lorry": (unplugged_lorry, True),
     "overdue": (overdue, True),

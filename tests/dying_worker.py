@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from traffic import commit, pipeline, store
+from traffic import commit, finding_writer, pipeline, store
 from traffic.settings import load_settings
 
 # step -> (where it stands, its name); the first call with records in it is the last thing that this process does
@@ -15,7 +15,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "offset moved": (commit, "advance"),
     "records copied": (store, "copy_passages"),
     "rolled up": (commit, "_roll_up"),
-    "findings written": (commit, "_write_findings"),
+    "findings written": (finding_writer, "write"),
     "feed written": (commit, "write_feed"),
     "committed": (commit, "commit"),
 }
@@ -26,6 +26,8 @@ def _has_records(arguments: tuple, answer: object) -> bool:
     if any(isinstance(value, commit.Work) and len(value.batch) for value in candidates):
         return True
     if any(isinstance(value, commit.Judged) and len(value.new) for value in candidates):
+        return True
+    if any(isinstance(value, finding_writer.Said) and value.candidates for value in candidates):
         return True
     return any(isinstance(value, store.PassageBatch) or type(value).__name__ == "ndarray" for value in arguments)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import psycopg
 
-from traffic import finding_writer, store, tracking
+from traffic import finding_writer, store, subscriptions, tracking
 from traffic.buckets import Width, begins_us, due_us
 from traffic.collect import Gap, Place, Work
 from traffic.errors import LeaseLost
@@ -56,6 +56,7 @@ def commit(
             store.copy_passages(connection, judged.new)
             _roll_up(connection, rows, slot=min(held), now_us=now_us)
             _log_batches(connection, book, work)
+            subscriptions.outbox(connection, book.subscriptions, judged.new, now_us=now_us)
         if len(judged.second_sources):
             store.add_sources(connection, judged.second_sources)
         store.write_travel_times(connection, judged.travels, slot=min(held))

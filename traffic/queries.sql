@@ -295,6 +295,10 @@ SELECT id, unit_id FROM crew;
 -- name: checkpoint_facts
 SELECT id, road_id, stake_m, limit_kmh, lon, lat FROM checkpoint;
 
+-- name: rests
+-- Where vehicles may stand: service areas and toll plazas.
+SELECT lon, lat FROM roadside_object WHERE kind IN ('service_area', 'toll_station') AND enabled;
+
 -- name: road_codes
 SELECT id, code FROM road;
 

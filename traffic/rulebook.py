@@ -14,7 +14,9 @@ from traffic.registry_load import load_registry
 from traffic.rule_rows import load_ground, load_permits, load_rules, next_change_us, tell_broken
 from traffic.sensor_trust import load_trust
 from traffic.store import SQL, us_of, when
+from traffic.subscriptions import Subscriptions, load_subscriptions
 from traffic.tracking import Tracked
+from traffic.usual_times import load_clock_suspects, load_usual_times
 from traffic.vehicles import RuleBook, build_rulebook
 from traffic.vehicles.checkpoints import Checkpoints
 from traffic.vehicles.ground import Ground
@@ -36,6 +38,7 @@ class _Network:
     crews: Mapping[int, int]
     devices: Mapping[int, int]
     facts: Checkpoints
+    rests: tuple[tuple[float, float], ...]  # where who stands may stand: service areas, toll plazas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,7 @@ class Book:
     top_unit: int
     tracked: Tracked  # whose positions are shown to whom
     quiet: frozenset[int]  # checkpoints that see nothing now
+    subscriptions: Subscriptions  # what others want of the passages
     pieces: Mapping[str, Any]  # by name: (versions that it rests on, what was read)
 
     def stands(self, versions: Mapping[str, int], *, now_us: int) -> bool:
@@ -70,7 +74,8 @@ class Book:
 
     def with_sensors(self, connection: psycopg.Connection, *, now_us: int) -> "Book":
         """The same book with what is known now of the sensors: that changes each half minute, all else seldom."""
-        rules = replace(self.rules, trust=load_trust(connection, now_us=now_us))
+        trust, suspects = load_trust(connection, now_us=now_us), load_clock_suspects(connection)
+        rules = replace(self.rules, trust=trust, clock_suspects=suspects)
         return replace(self, rules=rules, quiet=_quiet(connection))
 
 
@@ -98,7 +103,10 @@ def load_book(connection: psycopg.Connection, before: Book | None = None, *, now
         with connection.cursor(row_factory=dict_row) as cursor:
             rules = cursor.execute(SQL["rules"], {"at": at}).fetchall()
             entries = tuple(_entry(row) for row in cursor.execute(SQL["watchlist"], {"at": at}))
+        usual = piece("usual", ("usual_times",), lambda: load_usual_times(connection))
+        subscriptions = piece("subscriptions", ("subscription",), lambda: load_subscriptions(connection))
         trust, quiet = load_trust(connection, now_us=now_us), _quiet(connection)
+        suspects = load_clock_suspects(connection)
     top = min((unit for unit, units in network.above.items() if len(units) == 1), default=0)
     return Book(
         versions=versions,
@@ -112,9 +120,12 @@ def load_book(connection: psycopg.Connection, before: Book | None = None, *, now
             registry=registry,
             checkpoints=network.facts,
             places=network.places,
+            usual=usual,
             permits=permits,
+            rests=network.rests,
             fences=tuple(terms.ground.fences.values()),
             trust=trust,
+            clock_suspects=suspects,
         ),
         entries=entries,
         owner_of_checkpoint={row[0]: row[1] for row in network.checkpoints},
@@ -126,6 +137,7 @@ def load_book(connection: psycopg.Connection, before: Book | None = None, *, now
             places=network.places, crews=network.crews, registry=registry, above_unit=network.above, top_unit=top
         ),
         quiet=quiet,
+        subscriptions=subscriptions,
         pieces=pieces,
     )
 
@@ -146,6 +158,7 @@ def _network(connection: psycopg.Connection, at: Any) -> _Network:
             connection.execute(SQL["checkpoint_facts"]).fetchall(),
             dict(connection.execute(SQL["road_codes"]).fetchall()),
         ),
+        rests=tuple(connection.execute(SQL["rests"]).fetchall()),
     )
 
 
