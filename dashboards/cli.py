@@ -262,6 +262,56 @@ def network_import(  # noqa: PLR0913 - a command line's options
     map_import.run(_database(load_settings().database_url), wish, report=report, tell=print)
 
 
+registry = typer.Typer(no_args_is_help=True, help="Key vehicles, their companies, permits and drivers.")
+app.add_typer(registry, name="registry")
+
+
+@registry.command("import")
+def registry_import(
+    what: Annotated[str, typer.Argument(help="companies, vehicles, permits or drivers (companies first)")],
+    file: Annotated[Path, typer.Argument(help="CSV; its first line names the columns")],
+    as_of: Annotated[str, typer.Option(help="when the data were true, with offset (else now)")] = "",
+    charset: Annotated[str, typer.Option(help="utf-8 or gb18030 (else by what the file is)")] = "",
+    report: Annotated[Path | None, typer.Option(help="where the whole report goes, as JSON")] = None,
+) -> None:
+    """Bring a registry file into the tables; exit code 1 when not all of it was taken."""
+    from dashboards import registry_import as files
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    wish = files.Wish(what=what, path=file, as_of=files.read_as_of(as_of, settings.clock.now()), charset=charset)
+    found = files.bring_in(_database(settings.database_url), wish, settings.clock.now())
+    if report is not None:
+        report.write_text(files.as_json(found) + "\n", encoding="utf-8")
+    print(files.summary(found))
+    if found.state != "done" or found.refused_count:
+        raise typer.Exit(1)
+
+
+@registry.command("sync")
+def registry_sync() -> None:
+    """Keep the registry current: ask the national platform (TRAFFIC_REGISTRY_URL) about what is due, politely."""
+    from traffic import registry_sync as sync
+    from traffic.log import configure
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    configure(settings.log_level, "registry")
+    sync.run(settings)
+
+
+@registry.command("stand-in", hidden=True)
+def registry_stand_in() -> None:
+    """Demonstration only: a stand-in of the national platform."""
+    from sim import registry_platform
+    from traffic.log import configure
+    from traffic.settings import load_settings
+
+    settings = load_settings()
+    configure(settings.log_level, "stand-in")
+    registry_platform.run(settings)
+
+
 def _database(url: str | None) -> str:
     from traffic.errors import SettingsError
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +32,7 @@ POLL_S = 0.1
 SERVICE_AGAIN_S = 5.0
 SENDERS = ("twin", "feeder")  # they send to the others, which have to serve first
 STOP_ORDER = ("doors", *SENDERS, "forwarder", "worker", "monitor", "api")
+STAND_IN = "stand-in-"  # how the key begins that a demonstration gives to its platform
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
@@ -106,7 +109,7 @@ class Supervisor:
                 "secret_key": checks.secret_key(settings),
             }
         )
-        self.settings = self._prepare(self.settings)
+        self.settings = with_stand_in(self._prepare(self.settings))
         progress.check()
         self._start_children(self._list_parts(self.settings))
         self._beside(self.settings)
@@ -218,6 +221,16 @@ def prepare(settings: Settings) -> Settings:
     return settings
 
 
+def with_stand_in(settings: Settings) -> Settings:
+    """A demonstration without a national platform gets a stand-in on a free port of this machine, under a fresh key."""
+    if not settings.demo or settings.purpose != "live" or settings.registry_url:
+        return settings
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    return settings.model_copy(update={"registry_url": address, "registry_key": STAND_IN + secrets.token_urlsafe(16)})
+
+
 def parts(settings: Settings) -> list[Part]:
     """The processes of an instance, in the order of starting."""
     base = f"http://{ANYWHERE.get(settings.host, settings.host)}"
@@ -230,7 +243,11 @@ def parts(settings: Settings) -> list[Part]:
     found.append(Part(name="api", command=Part.command_of("api"), health=f"{base}:{settings.port}/healthz"))
     if settings.demo or settings.picture_hosts:
         found.append(Part(name="pictures", command=Part.command_of("pictures")))
+    if settings.registry_url:
+        found.append(Part(name="registry", command=(*Part.command_of("registry"), "sync")))
     if settings.demo:
+        if (settings.registry_key or "").startswith(STAND_IN):
+            found.append(Part(name="stand-in", command=(*Part.command_of("registry"), "stand-in")))
         found.append(Part(name="twin", command=Part.command_of("twin")))
     return found
 
