@@ -255,10 +255,12 @@ async def receiving() -> AsyncIterator[Receiver]:
     """A receiver on a free port."""
     tasks: set[asyncio.Task[None]] = set()
 
-    async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(attend(reader, writer))
         tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
@@ -282,11 +284,10 @@ async def receiving() -> AsyncIterator[Receiver]:
         except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
-            tasks.discard(task)
             writer.close()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = await asyncio.start_server(attend, sock=listener.dup())
+        server = await asyncio.start_server(accept, sock=listener.dup())
         receiver = Receiver(port=listener.getsockname()[1])
         try:
             yield receiver

@@ -118,15 +118,18 @@ class Platforms:
                 task.cancel()
             await asyncio.gather(speaking, *self._tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = _peer(writer)
         if self._peers.total() >= CONNECTIONS_MAX or self._peers[peer] >= CONNECTIONS_OF_PEER_MAX:
             writer.transport.abort()
             return
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
         self._peers[peer] += 1
+        task = asyncio.create_task(self._hold(reader, writer, peer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
+        """One connection, from its begin to its end."""
         try:
             await self._attend(reader, writer, peer)
         except (TrafficError, OSError, TimeoutError) as error:
@@ -135,8 +138,6 @@ class Platforms:
             self._peers[peer] -= 1
             if not self._peers[peer]:
                 del self._peers[peer]
-            if task is not None:
-                self._tasks.discard(task)
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(GRACE_S):
