@@ -114,11 +114,11 @@ class Platform:
             async with asyncio.timeout(self._timeout_s):
                 status, body = await self._fetch(vehicle)
             answer = self._judge(vehicle, status, body)
+        except TimeoutError:
+            answer = Answer(outcome=Outcome.UNREACHABLE, reason=f"no answer within {self._timeout_s:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             reason = str(error) or type(error).__name__
             answer = Answer(outcome=Outcome.UNREACHABLE, reason=reason[:200])
-        except TimeoutError:
-            answer = Answer(outcome=Outcome.UNREACHABLE, reason=f"no answer within {self._timeout_s:g} s")
         except Unusable as error:
             answer = Answer(outcome=Outcome.MALFORMED, reason=str(error)[:200])
         if answer.outcome in (Outcome.FOUND, Outcome.NOT_FOUND):
