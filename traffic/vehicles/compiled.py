@@ -1,15 +1,18 @@
 """The kernels: plain loops over vehicles that numba compiles, once, ahead of time (`traffic setup`).
 
 A module of kernels is imported by the functions that call them and not before, because most processes need none. What
-was compiled is kept beside this file, under a name made of all kernels' sources: a changed kernel never meets an old
-one, also where one calls the other.
+was compiled is kept beside this file, under a name made of their sources: a changed kernel never meets an old one, also
+where one calls the other, and a changed constant is seen.
 """
 
 import hashlib
 import os
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,8 +29,11 @@ KERNELS = (
     "traffic.vehicles.clone_kernels",
     "traffic.vehicles.path_kernels",
     "traffic.vehicles.watch_kernels",
+    "traffic.vehicles.keyed.kernels.fold",
 )
+_config: Any = numba.config
 _PREFIX, _READY = "kernels-", "ready"
+_IMPORT = re.compile(r"^from (traffic[\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE)
 
 # Types of arguments.
 nothing, number, real = types.void, types.int64, types.float64
@@ -54,15 +60,22 @@ def together(of: type, *parts: Any) -> Any:
 
 def kernel(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile (or load) a function for just these types. It may run beside other threads, and never checks bounds."""
-    return numba.njit([result(*arguments)], cache=True, nogil=True, error_model="numpy")
+    return lambda function: _compiled(function, [result(*arguments)])
 
 
-part = numba.njit(cache=True, nogil=True, error_model="numpy")  # a function that kernels call
+def part(function: Callable[..., Any]) -> Any:
+    """A function that kernels call."""
+    return _compiled(function, None)
+
+
+def _compiled(function: Callable[..., Any], types_of_it: Any) -> Any:
+    _config.CACHE_DIR = str(_folder(function.__module__))
+    return numba.njit(types_of_it, cache=True, nogil=True, error_model="numpy")(function)
 
 
 def is_ready() -> bool:
     """Whether everything was compiled, by these sources."""
-    return (Path(_config.CACHE_DIR) / _READY).exists()
+    return all((_folder(module) / _READY).exists() for module in KERNELS)
 
 
 def ensure() -> None:
@@ -71,26 +84,45 @@ def ensure() -> None:
         import_module(module)
     if is_ready():
         return
-    kept = Path(_config.CACHE_DIR)
-    for old in kept.parent.glob(f"{_PREFIX}*"):
-        if old != kept:
-            shutil.rmtree(old, ignore_errors=True)
-    (kept / _READY).touch()
-
-
-def _cache_folder() -> Path:
-    """Beside the sources where that may be written, else among the user's temporary files."""
-    total = hashlib.sha256()
     for module in KERNELS:
-        source = HERE.parent.parent / Path(*module.split(".")).with_suffix(".py")
-        total.update(source.read_bytes() if source.exists() else b"")
-    name = _PREFIX + total.hexdigest()[:16]
+        (_folder(module) / _READY).touch()
+    kept = {_folder(module) for module in sys.modules if module.startswith("traffic.vehicles.")}
+    for old in _place().glob(f"{_PREFIX}*"):
+        if old not in kept:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@cache
+def _folder(module: str) -> Path:
+    """Where what a module's kernels were compiled to is kept."""
+    total = hashlib.sha256()
+    for source in _sources(module):
+        total.update(source.read_bytes())
+    name = f"{_PREFIX}{module.rpartition('.')[2]}-{total.hexdigest()[:16]}"
+    return _place() / name
+
+
+@cache
+def _place() -> Path:
+    """Beside the sources where that may be written (or a set-up has left all there), else among temporary files."""
     beside = HERE / "__pycache__"
-    place = beside if beside.exists() else HERE
-    if os.access(place, os.W_OK) or (beside / name).is_dir():
-        return beside / name
-    return Path(tempfile.gettempdir()) / f"traffic-command-{os.getuid()}" / name
+    if os.access(beside if beside.exists() else HERE, os.W_OK) or any(beside.glob(f"{_PREFIX}*/{_READY}")):
+        return beside
+    return Path(tempfile.gettempdir()) / f"traffic-command-{os.getuid()}"
 
 
-_config: Any = numba.config
-_config.CACHE_DIR = str(_cache_folder())
+def _sources(module: str) -> list[Path]:
+    """A module of kernels with those of kernels that they call, and the modules that they take constants from."""
+    found: dict[Path, None] = {Path(__file__).resolve(): None}
+    waiting = [module]
+    while waiting:
+        path = HERE.parent.parent / Path(*waiting.pop().split(".")).with_suffix(".py")
+        if path in found or not path.exists():
+            continue
+        found[path] = None
+        text = path.read_text(encoding="utf-8")
+        if __name__ not in text:
+            continue  # no kernels: what it says counts, but not what it rests on
+        for source, names in _IMPORT.findall(text):
+            waiting += [source, *(f"{source}.{name}" for name in re.findall(r"\w+", names))]
+    return sorted(found)
