@@ -38,6 +38,7 @@ from dashboards.api import (
     service,
     session,
     subscriptions,
+    terminals,
     trends,
     units,
 )
@@ -76,7 +77,7 @@ def build_app(deps: Deps) -> FastAPI:
     app.state.dry_runner = DryRunner(deps.settings)
     errors.install(app)
     roads = (links, events, sensors, trends, places, conditions)
-    standing = (registry, registry_imports, devices, platforms, subscriptions)
+    standing = (registry, registry_imports, devices, terminals, platforms, subscriptions)
     told, ruled = (findings, alerts, pictures), (rules, dry_runs, fences)
     for module in (session, area, units, *roads, *told, lookups, quarantine, *ruled, *standing, service):
         app.include_router(module.router)

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class Words:
-    """One for each doors process; `run` until cancelled."""
+    """One for each doors process; `run` and `listen` until cancelled."""
 
     def __init__(
         self, book: TerminalBook, client: redis.asyncio.Redis, held: dict[int, Connection],
@@ -58,21 +58,20 @@ class Words:
 
     async def run(self) -> None:
         """Look at each wake-up and each second; bears a database and a Redis that are away."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listen())
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_S):  # wait_for can lose a cancellation
-                        await self._wake.wait()
-                self._wake.clear()
-                try:
-                    await self._tell_others()
-                    await self.look()
-                except (psycopg.Error, OSError, redis.RedisError) as error:
-                    log.warning("texts to terminals wait", why=str(error))
-                    await asyncio.sleep(POLL_S)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):  # wait_for can lose a cancellation
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._tell_others()
+                await self.look()
+            except (psycopg.Error, OSError, redis.RedisError) as error:
+                log.warning("texts to terminals wait", why=str(error))
+                await asyncio.sleep(POLL_S)
 
-    async def _listen(self) -> None:
+    async def listen(self) -> None:
+        """Hear what people and other processes tell, until cancelled."""
         while True:
             try:
                 async with self._client.pubsub() as channel:

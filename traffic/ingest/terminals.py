@@ -69,7 +69,7 @@ class TerminalDoor:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
         log.info("the door for terminals is open", address="{}:{}".format(*listener.getsockname()[:2]))
-        works = (self.book.keep(self._reread), self.desk.run(), self.words.run(), self._sweep())
+        works = (self.book.keep(self._reread), self.desk.run(), self.words.run(), self.words.listen(), self._sweep())
         tasks = [asyncio.create_task(work) for work in works]
         try:
             yield
@@ -215,7 +215,7 @@ class TerminalDoor:
 
 
 async def _end(*tasks: asyncio.Task) -> None:
-    """Cancel until they have ended: a database driver can make an error of its own out of a cancellation."""
+    """Cancel until they have ended: the drivers of PostgreSQL and Redis can lose a cancellation."""
     left = set(tasks)
     while left:
         for task in left:
