@@ -105,7 +105,7 @@ def test_filters_let_only_their_levels_and_kinds_through(desk, house: House, com
     house.seen(0, "吉B77777", ago_s=240)
     house.seen(1, "吉B77777")
     expect(screen.page.locator("article")).to_have_count(2)
-    screen.page.get_by_role("button", name="区间超速").click()
+    screen.page.select_option("[data-filter=kind]", "section_speed")
     expect(screen.page.locator("article")).to_have_count(1)
     screen.page.get_by_role("button", name="1 级").click()
     expect(screen.page.locator("[data-empty]")).to_contain_text("当前筛选条件下没有预警")
@@ -184,7 +184,8 @@ def test_refused_records_are_listed_with_their_reason_and_can_be_corrected(desk,
     screen = desk(r"/retry: .*422")
     screen.show_alerts(commander)
     page = screen.page
-    page.get_by_role("button", name="拒收记录").click()
+    page.click("[data-nav=devices]")
+    page.click("[data-subtab=refused]")
     refresh = page.get_by_role("button", name="刷新")
 
     def listed() -> bool:
@@ -203,5 +204,5 @@ def test_refused_records_are_listed_with_their_reason_and_can_be_corrected(desk,
     page.get_by_role("button", name="重新提交").click()
     expect(page.get_by_role("status").filter(has_text="已重新提交")).to_be_visible()
     expect(page.locator("[data-refused]")).to_have_count(0)
-    page.get_by_role("button", name="实时态势").click()
+    page.click("[data-nav=live]")
     expect(screen.alert(WATCHED_PLATE)).to_be_visible()

@@ -102,6 +102,7 @@ export function factText(key: string, value: unknown): string {
       .filter(([name]) => !HIDDEN.has(name))
       .map(([name, one]) => `${factLabel(name)} ${factText(name, one)}`)
       .join(' · ');
+  if (key === 'reason') return reasonText(coded(String(value)));
   if (key === 'plate') return plateText(String(value));
   return coded(String(value));
 }
@@ -132,7 +133,7 @@ function rounded(value: number): string {
 
 /** A code out of a closed list in words, whichever list it is of. */
 function coded(code: string): string {
-  for (const prefix of ['condition.', 'vehiclekind.', 'vehiclestate.', 'routekind.', 'explained.', 'cause.', 'alarmbit.', 'fencekind.', 'permitkind.', 'holidays.', 'exceeded.', 'deviation.', 'match.'])
+  for (const prefix of ['condition.', 'vehiclekind.', 'vehiclestate.', 'routekind.', 'explained.', 'cause.', 'alarmbit.', 'fencekind.', 'permitkind.', 'holidays.', 'exceeded.', 'deviation.', 'match.', 'verdict.', 'findingstate.'])
     if (`${prefix}${code}` in zh) return t(`${prefix}${code}` as Word);
   return code;
 }

@@ -402,6 +402,11 @@ export interface DeviceFile {
 }
 
 export interface TerminalFile {
-  terminal: TerminalRow & { number?: string; registered_at?: number | null; unit?: string | null };
+  terminal: TerminalRow & {
+    number?: string;
+    registered_at?: number | null;
+    unit?: string | null;
+    position?: { at: number; lon: number; lat: number; speed_kmh: number | null; road: number | null; stake_m: number | null; direction: number } | null;
+  };
   messages: TerminalMessage[];
 }

@@ -45,6 +45,7 @@ export const enDevices = {
   'terminal.online': 'Online',
   'terminal.offline': 'Offline',
   'terminal.registered': 'Registered',
+  'terminal.position': 'Last position',
   'terminal.text': 'Text to the terminal',
   'terminal.text.hint': 'for example: You have driven 4 hours; rest at the next service area.',
   'terminal.urgent': 'Urgent',

@@ -58,6 +58,7 @@ export const enRegistry = {
   'outcome.refused': 'The platform refused',
   'outcome.malformed': 'The platform’s answer cannot be read',
   'outcome.other': 'Not answered',
+  'outcome.noplatform': 'no platform is set up',
   'outcome.kept': 'What follows is what was known before',
 
   'vehiclekind.tour_coach': 'Tour coach',
@@ -135,7 +136,8 @@ export const enRegistry = {
   'import.what.companies': 'companies',
   'import.what.permits': 'permits',
   'import.what.drivers': 'drivers',
-  'import.file': 'CSV file',
+  'import.file': 'Choose a CSV file',
+  'import.file.none': 'no file chosen',
   'import.about': 'CSV in UTF-8 or GB18030; the first line names the fields',
   'import.send': 'Import',
   'import.sending': 'Sending…',

@@ -43,6 +43,7 @@ export const zhDevices = {
   'terminal.online': '在线',
   'terminal.offline': '离线',
   'terminal.registered': '注册时间',
+  'terminal.position': '最近位置',
   'terminal.text': '下发文字',
   'terminal.text.hint': '例如：您已连续驾驶 4 小时，请立即进服务区休息。',
   'terminal.urgent': '紧急',

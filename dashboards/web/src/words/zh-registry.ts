@@ -56,6 +56,7 @@ export const zhRegistry = {
   'outcome.refused': '平台拒绝查询',
   'outcome.malformed': '平台答复无法识别',
   'outcome.other': '查询未成功',
+  'outcome.noplatform': '未接入综合应用平台',
   'outcome.kept': '以下为原有数据',
 
   'vehiclekind.tour_coach': '旅游客车',
@@ -133,7 +134,8 @@ export const zhRegistry = {
   'import.what.companies': '企业',
   'import.what.permits': '许可',
   'import.what.drivers': '驾驶人',
-  'import.file': 'CSV 文件',
+  'import.file': '选择 CSV 文件',
+  'import.file.none': '未选择文件',
   'import.about': 'CSV，UTF-8 或 GB18030，首行为字段名',
   'import.send': '开始导入',
   'import.sending': '正在上传…',
