@@ -117,10 +117,7 @@ async def _rule(connection: AsyncConnection, body: Asked, actor: Actor, ground: 
         content = await content_of(body.rule, actor, ground, deps)
         id, version = body.rule.id or 1, 1
     else:
-        try:
-            row = await rule_desk.get_rule(connection, body.rule, deps.settings.clock.now())
-        except rule_desk.NoSuchRule as error:
-            raise NotFound(str(error)) from error
+        row = await rule_desk.get_rule(connection, body.rule, deps.settings.clock.now())
         if not may_see(actor.unit, row["unit_id"], ground):
             raise NotFound(f"there is no rule {body.rule}")
         content, id, version = rule_desk.content_of(row), row["id"], row["version"]

@@ -12,6 +12,8 @@ from dispatch.access import Forbidden
 from dispatch.people import Locked, LoginsBusy, WrongLogin
 from traffic.errors import BusClosed, BusFull, Reason, ServiceError, TrafficError
 from traffic.limits import RETRY_AFTER_S
+from traffic.rule_desk import NoSuchRule, Stale
+from traffic.vehicles.said import FieldRefused
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +53,12 @@ _TABLE: dict[type[TrafficError], tuple[int, str]] = {
     OriginRefused: (403, "wrong_origin"),
     Forbidden: (403, "forbidden"),
     NotFound: (404, "not_found"),
+    NoSuchRule: (404, "not_found"),
     Conflict: (409, "conflict"),
+    Stale: (409, "conflict"),
     BodyTooLarge: (413, "too_large"),
     Wrong: (422, "wrong_value"),
+    FieldRefused: (422, "wrong_value"),
     RecordRefused: (422, "record_refused"),
     Locked: (429, "locked"),
     BusFull: (429, "bus_full"),

@@ -20,7 +20,7 @@ from traffic.rule_desk import SQL, bump
 from traffic.store import us_of, when
 from traffic.vehicles.areas import parse_fence
 from traffic.vehicles.ground import Ground
-from traffic.vehicles.said import FieldRefused, checked_text
+from traffic.vehicles.said import checked_text
 
 router = APIRouter(prefix="/api", tags=["rules"])
 HOLIDAYS_MAX = 700
@@ -118,12 +118,9 @@ async def change_fence(id: Id, body: FenceBody, actor: RulesEditor, deps: DepsOf
 
 def _checked(body: FenceBody, unit: int) -> dict[str, Any]:
     columns = {"id": 1, "code": body.code, "name": body.name, "kind": body.kind, "shape": body.shape, "unit_id": unit}
-    try:
-        columns["code"] = checked_text("code", body.code, 1, 40)
-        columns["name"] = checked_text("name", body.name, 1, 80)
-        parse_fence(columns)
-    except FieldRefused as error:
-        raise Wrong(error.field, f"{error.field} {error.reason}") from error
+    columns["code"] = checked_text("code", body.code, 1, 40)
+    columns["name"] = checked_text("name", body.name, 1, 80)
+    parse_fence(columns)
     return {**columns, "shape": Jsonb(body.shape), "enabled": body.enabled}
 
 
@@ -157,10 +154,7 @@ async def set_holidays(body: Days, actor: RulesEditor, deps: DepsOf, grounds: Gr
         for number, one in enumerate(body.holidays):
             if not 2000 <= one.day.year < 2100:
                 raise Wrong(f"holidays.{number}.day", "day must lie in the years from 2000 to 2099")
-            try:
-                checked_text("name", one.name, 1, 40)
-            except FieldRefused as error:
-                raise Wrong(f"holidays.{number}.name", str(error)) from error
+            checked_text(f"holidays.{number}.name", one.name, 1, 40)
         await bump(connection, "calendar")  # holds the row: of two who replace it the second waits here
         before = await _calendar(connection)
         if body.based_on not in (None, before["version"] - 1):

@@ -155,10 +155,7 @@ async def make_rule(body: NewRule, actor: RulesEditor, deps: DepsOf, grounds: Gr
     async with deps.reach.as_viewer(actor.viewer) as connection:
         ground = await grounds.get(connection, now)
         content = await content_of(body, actor, ground, deps)
-        try:
-            id = await rule_desk.draft(connection, content, Author(login=actor.login, now=now, note=body.note))
-        except rule_desk.Stale as error:
-            raise Conflict(str(error)) from error
+        id = await rule_desk.draft(connection, content, Author(login=actor.login, now=now, note=body.note))
         return await _answer(connection, id, actor, ground, deps, "rule_drafted")
 
 
@@ -176,10 +173,7 @@ async def change_rule(
         if content.kind != rule["kind"]:
             raise Wrong("kind", f"kind must stay {rule['kind']}: make a new rule")
         author = Author(login=actor.login, now=now, note=body.note)
-        try:
-            await rule_desk.change(connection, id, body.based_on, content, author)
-        except rule_desk.Stale as error:
-            raise Conflict(str(error)) from error
+        await rule_desk.change(connection, id, body.based_on, content, author)
         return await _answer(connection, id, actor, ground, deps, "rule_changed")
 
 
@@ -205,17 +199,12 @@ async def _switch(id: int, body: Switch, by: tuple[Actor, Deps, Grounds], *, arm
         await require_edit(actor, rule["unit_id"], ground, deps, f"rule {id}")
         if body.based_on not in (None, rule["version"]):
             raise Conflict(f"rule {id} was changed in between: its newest version is {rule['version']}")
-        try:
-            if armed:
-                if reason := why_broken(rule, ground):
-                    raise Wrong("rule", f"it cannot be followed: {reason}")
-                await rule_desk.arm(connection, rule, author, body.valid_from)
-            else:
-                await rule_desk.put_off(connection, rule, author)
-        except rule_desk.Stale as error:
-            raise Conflict(str(error)) from error
-        except FieldRefused as error:
-            raise Wrong(error.field, str(error)) from error
+        if armed:
+            if reason := why_broken(rule, ground):
+                raise Wrong("rule", f"it cannot be followed: {reason}")
+            await rule_desk.arm(connection, rule, author, body.valid_from)
+        else:
+            await rule_desk.put_off(connection, rule, author)
         return await _answer(connection, id, actor, ground, deps, "rule_armed" if armed else "rule_put_off")
 
 
@@ -240,7 +229,7 @@ async def content_of(body: RuleBody, actor: Actor, ground: Ground, deps: Deps) -
     await require_edit(actor, unit, ground, deps, f"a rule of unit {unit}")
     try:
         rule_desk.checked(content, ground)
-    except FieldRefused as error:
+    except FieldRefused as error:  # without the number that it was checked under
         raise Wrong(error.field, f"{error.field} {error.reason}") from error
     except SettingsError as error:
         raise Wrong("parameters", str(error)) from error
@@ -248,10 +237,7 @@ async def content_of(body: RuleBody, actor: Actor, ground: Ground, deps: Deps) -
 
 
 async def _rule(connection: AsyncConnection, id: int, actor: Actor, ground: Ground, deps: Deps) -> dict[str, Any]:
-    try:
-        rule = await rule_desk.get_rule(connection, id, deps.settings.clock.now())
-    except rule_desk.NoSuchRule as error:
-        raise NotFound(str(error)) from error
+    rule = await rule_desk.get_rule(connection, id, deps.settings.clock.now())
     if not may_see(actor.unit, rule["unit_id"], ground):
         raise NotFound(f"there is no rule {id}")
     return rule

@@ -126,6 +126,7 @@ REFUSED = (
     ({"lateness_s": -1}, "lateness_s"),
     ({"lateness_s": 10**30}, "lateness_s"),
     ({"surprise": 1}, "surprise"),
+    ({"note": "a\x00b"}, "note"),
     ({"parameters": {"no_such": 1}}, "parameters"),
     ({"parameters": {"position_every_min": float("nan")}}, "parameters"),
     ({"parameters": {"position_every_min": 10**400}}, "parameters"),

@@ -1,6 +1,7 @@
 """Rules of people in a running worker: changed without a restart, and tried on stored days with the same outcome."""
 
 import threading
+from datetime import timedelta
 from uuid import uuid4
 
 import numpy as np
@@ -13,7 +14,8 @@ from traffic.database import WRITER, connect
 from traffic.dry_run_queue import SQL, empty_queue
 from traffic.plates import CLASS_LARGE, plate_key
 from traffic.readings import EntryKind
-from traffic.road_readings import POSITION, Subject
+from traffic.road_readings import ALARM, POSITION, Subject
+from traffic.rulebook import load_book
 from traffic.store import us_of
 
 TANKER, LORRY = "吉A66666", "吉B77777"
@@ -198,3 +200,71 @@ def test_a_terminal_shows_its_vehicle_under_a_ban_too_and_a_dry_run_agrees(bench
     id = ask(owner, rule, world)
     run_queue(settings)
     assert outcome(owner, id)[1]["fired"] == 1 and outcome(owner, id)[1]["by_unit"] == [{"unit": WEST, "count": 1}]
+
+
+def alarm(world, plate: str, at_s: float) -> np.ndarray:
+    row = np.zeros(1, ALARM)
+    at_us = us_of(world.now) + int(at_s * 1e6)
+    row["observed_at"], row["received_at"] = at_us, at_us + 500_000
+    row["plate_key"], row["class_group"], row["bits"] = plate_key(plate), CLASS_LARGE, 0b101
+    row["lon"], row["lat"] = point_at(5_000)
+    row["speed_kmh"], row["device"], row["door"], row["source"] = 60.0, world.native_id, 9, 1
+    return row
+
+
+OVER_TIME = (
+    {"id": 1001, "kind": "geofence", "parameters": {"dwell_s": 30}},
+    {"id": 1002, "kind": "overspeed", "parameters": {"for_s": 30}},
+    {"id": 1003, "kind": "device_alarm"},
+    {"id": 1004, "kind": "route_deviation", "scope": {"kinds": ["hazardous_goods"]}},
+    {"id": 1005, "kind": "position_mismatch"},
+    {"id": 1006, "kind": "cloned_plate"},
+    {"id": 1007, "kind": "registry_state", "parameters": {"condition": "ex_commercial"}},
+)
+
+
+def test_rules_over_time_are_tried_with_the_same_outcome_as_at_work(bench, world, owner, settings):
+    owner.execute(
+        "INSERT INTO fence (code, name, kind, shape, unit_id, changed_at, changed_by)"
+        " VALUES ('F-1', '禁区', 'forbidden', %s, %s, now(), 'test')",
+        [Jsonb({"type": "Circle", "centre": list(point_at(6_000)), "radius_m": 1_500}), CORPS],
+    )
+    owner.execute("UPDATE key_vehicle SET ex_commercial = true WHERE plate = %s", [LORRY])
+    rules = [write_rule(owner, 1, **fields) for fields in OVER_TIME]
+    worker = bench.worker()
+    for n in range(30):  # the tanker speeds through the fence; the lorry's plate is read where its terminal is not
+        near, far = (
+            position(world, TANKER, -590 + 10 * n, 2_000 + 420 * n),
+            position(world, LORRY, -590 + 10 * n, 45_000),
+        )
+        near["speed_kmh"] = 150.0
+        bench.send_kind(EntryKind.POSITIONS, np.concatenate([near, far]))
+    bench.send_kind(EntryKind.ALARMS, np.concatenate([alarm(world, TANKER, at_s) for at_s in (-400, -100)]))
+    bench.send(*(seen(world, gate, -450 + 10 * gate, LORRY, plate_class=1) for gate in range(3)))
+    bench.send(seen(world, 0, -200, TANKER, plate_class=1, speed_kmh=140.0))
+    bench.drain(worker)
+    raised = bench.rows("SELECT rule_id, plate_key, anchor FROM finding WHERE state = 'active' ORDER BY 1, 2, 3")
+    assert {row[0] for row in raised} >= {1001, 1002, 1003, 1004, 1007}
+    ids = {rule["id"]: ask(owner, rule, world) for rule in rules}
+    assert run_queue(settings) == len(rules)
+    for number, id in ids.items():
+        state, result, error = outcome(owner, id)
+        assert state == "done", error
+        found = {(plate_key(one["plate"]), one["count"]) for one in result["vehicles"]}
+        plates = {row[1] for row in raised if row[0] == number}
+        assert found == {
+            (plate, sum(1 for row in raised if row[0] == number and row[1] == plate)) for plate in plates
+        }, (number, raised)
+
+
+def test_a_version_that_begins_later_is_followed_when_its_time_has_come(world, owner, settings):
+    write_rule(owner, 1, level=3)
+    write_rule(owner, 2, level=1)
+    owner.execute("UPDATE rule SET valid_from = %s WHERE id = 1001 AND version = 2", [world.now + timedelta(hours=1)])
+    now_us, then_us = us_of(world.now), us_of(world.now + timedelta(hours=1))
+    with connect(settings.database_url, WRITER, autocommit=True) as writer:
+        book = load_book(writer, now_us=now_us)
+        assert [terms.level for terms in book.rules.terms] == [3]
+        assert book.stands(book.versions, now_us=then_us - 1) and not book.stands(book.versions, now_us=then_us)
+        later = load_book(writer, book, now_us=then_us)
+    assert [(terms.level, terms.version) for terms in later.rules.terms] == [(1, 2)]
