@@ -23,7 +23,7 @@ from traffic.ingest import jt809
 from traffic.ingest import jt809_bodies as bodies
 from traffic.ingest.jt809 import Cipher, Kind, Login, Message, Splitter
 from traffic.ingest.jt809_bodies import Envelope, Part, Position
-from traffic.ingest.platforms import PlatformSecret
+from traffic.ingest.links import PlatformSecret
 from traffic.ingest.server import listen, serve
 from traffic.limits import ROADS_PARTITION
 from traffic.readings import EntryKind, PassageBatch, decode_entry

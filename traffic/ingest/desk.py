@@ -88,8 +88,8 @@ class Desk:
         device = self.catalogue.device_of_key.get(key_hash(key.strip()))
         if device is None:
             raise Unauthorized("the key belongs to no sender")
-        if not device.enabled:
-            raise Unauthorized("this sender is shut out", status=403)
+        if not device.enabled or not device.link.may_come_from(peer_of(request)):
+            raise Unauthorized("this sender is shut out, or may not come from this address", status=403)
         return device
 
     async def registered_device(self, request: Request) -> Device:
@@ -136,6 +136,8 @@ class Desk:
         identify = request.headers.get("user-identify", "").strip()
         if device is None or not known or {named, identify} - {"", device.code}:
             raise Unauthorized("the device named is not the one that answered")
+        if not device.link.may_come_from(peer_of(request)):
+            raise Unauthorized("the device may not come from this address", status=403)
         if not await self._sessions.first_use(credentials.nonce, credentials.count):
             raise Unauthorized("this answer was used before", stale=True)
         return device

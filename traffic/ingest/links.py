@@ -20,7 +20,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from traffic.errors import TrafficError
+from traffic.ingest.jt809 import Cipher
 
 
 class LinkWrong(TrafficError):
@@ -58,6 +61,20 @@ class DeviceLink:
         return bool(host) and (host == peer or host in self.hosts)
 
 
+class PlatformSecret(msgspec.Struct, frozen=True):
+    """What `device.secret` of a platform holds, encrypted: password, and the constants of its cipher (0: none)."""
+
+    password: str
+    m1: int = 0
+    ia1: int = 0
+    ic1: int = 0
+
+    @property
+    def cipher(self) -> Cipher | None:
+        """The cipher that was agreed with this platform."""
+        return Cipher(m1=self.m1, ia1=self.ia1, ic1=self.ic1) if self.m1 or self.ia1 or self.ic1 else None
+
+
 NO_LINK = DeviceLink()
 
 
@@ -65,15 +82,15 @@ def read_link(told: Mapping[str, Any]) -> DeviceLink:
     """The column as its meaning; raises LinkWrong."""
     try:
         link = DeviceLink(
-            peers=tuple(ip_network(str(peer), strict=False) for peer in told.get("peers", ())),
-            hosts=frozenset(map(str, told.get("hosts", ()))),
+            peers=tuple(ip_network(peer, strict=False) for peer in _listed(told, "peers")),
+            hosts=frozenset(_listed(told, "hosts")),
             user=int(told.get("user", 0)),
             centre=int(told.get("centre", 0)),
             keyless=bool(told.get("keyless", False)),
             codes={str(theirs): str(ours) for theirs, ours in dict(told.get("codes", {})).items()},
             directions={str(code): int(way) for code, way in dict(told.get("directions", {})).items()},
             address=str(told.get("address", "")).rstrip("/"),
-            share=frozenset(map(str, told.get("share", ()))),
+            share=frozenset(_listed(told, "share")),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise LinkWrong(f"the link cannot be read: {error}") from error
@@ -84,6 +101,13 @@ def read_link(told: Mapping[str, Any]) -> DeviceLink:
     if link.address and not is_web_address(link.address):
         raise LinkWrong("address must be http://host:port")
     return link
+
+
+def _listed(told: Mapping[str, Any], name: str) -> list[str]:
+    found = told.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise LinkWrong(f"{name} must be a list of texts")
+    return found
 
 
 def is_web_address(address: str) -> bool:

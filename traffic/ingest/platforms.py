@@ -20,7 +20,8 @@ from traffic.errors import SettingsError, TrafficError
 from traffic.ingest import jt809
 from traffic.ingest.catalogue import Device
 from traffic.ingest.desk import Desk
-from traffic.ingest.jt809 import Cipher, FrameError, Kind, Login, LoginResult, Message, Splitter
+from traffic.ingest.jt809 import FrameError, Kind, Login, LoginResult, Message, Splitter
+from traffic.ingest.links import PlatformSecret
 from traffic.ingest.platform_link import READ_BYTES_MAX, Agreed, NotTaken, PlatformLink, Wire
 from traffic.ingest.platform_words import PlatformWords
 from traffic.secrets import SecretUnreadable, decrypt
@@ -35,20 +36,6 @@ GRACE_S = 5.0
 _LOGIN_BYTES = {24 + 46: 2011, 24 + 58: 2019}  # of a login between its marks: 2019 adds a time and a code
 
 log = structlog.get_logger(__name__)
-
-
-class PlatformSecret(msgspec.Struct, frozen=True):
-    """What `device.secret` of a platform holds, encrypted: password, and the constants of its cipher (0: none)."""
-
-    password: str
-    m1: int = 0
-    ia1: int = 0
-    ic1: int = 0
-
-    @property
-    def cipher(self) -> Cipher | None:
-        """The cipher that was agreed with this platform."""
-        return Cipher(m1=self.m1, ia1=self.ia1, ic1=self.ic1) if self.m1 or self.ia1 or self.ic1 else None
 
 
 class LoginRefused(TrafficError):
