@@ -11,6 +11,7 @@ import psycopg
 from traffic import finding_writer, store, subscriptions, tracking
 from traffic.buckets import Width, begins_us, due_us
 from traffic.collect import Gap, Place, Work
+from traffic.device_figures import sent_by_device, store_sent
 from traffic.errors import LeaseLost
 from traffic.feed_writer import FeedRow, write_feed
 from traffic.finding_writer import Said
@@ -63,6 +64,8 @@ def commit(
         _amend(connection, judged.changed, slot=min(held), now_us=now_us)
         moved = tracking.store_positions(connection, book.tracked, work.positions, slot=min(held))
         store.add_alarms(connection, work.alarms)
+        sent = sent_by_device((rows, work.positions, work.alarms))
+        store_sent(connection, sent, received_us=now_us, slot=min(held))
         if work.rejects:
             store.write_rejects(connection, work.rejects, book.above_unit, book.top_unit)
         feed = flow_rows(rows, book, slot=min(held), now_us=now_us)

@@ -36,7 +36,7 @@ from traffic.vehicles.registry import KINDS as VEHICLE_KINDS
 from traffic.vehicles.terms import RuleTerms
 
 SQL = queries("traffic", "dry_run.sql")
-LOCK = 6_201_401  # advisory, of this database
+LOCK = 6_201_406  # advisory, of this database
 CHUNK_US = 600_000_000  # read at once
 RUN_S_MAX = 1_800.0  # then it fails, and says so
 RECORDS_MAX = 200_000_000

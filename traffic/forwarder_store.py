@@ -14,7 +14,7 @@ from traffic.ingest.viid_subscriptions import Names, Subscription
 from traffic.store import when
 from traffic.subscriptions import SQL, bounds
 
-LOCK = 6_201_401  # of the forwarder at work
+LOCK = 6_201_405  # of the forwarder at work
 _CONNECT_S = 5
 
 

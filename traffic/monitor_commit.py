@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from traffic import monitor_store, rollups, store
 from traffic.collect import Place, Work
 from traffic.commit import advance, device_rows
+from traffic.device_figures import sent_by_device, store_sent
 from traffic.errors import LeaseLost
 from traffic.feed_writer import FeedRow, int_array, write_feed
 from traffic.lease import Held
@@ -67,6 +68,7 @@ def commit_batch(
     with connection.transaction():
         advance(connection, {own.id: own}, work.moves, None)
         monitor_store.write_reports(connection, work.detectors, written)
+        store_sent(connection, sent_by_device((work.detectors,)), received_us=now_us, slot=own.id)
         if work.roadside:
             monitor_store.write_items(connection, work.roadside, written, now_us=now_us)
         refused = [*work.rejects, *written.refused]

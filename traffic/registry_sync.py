@@ -25,7 +25,7 @@ AGAIN = timedelta(hours=24)
 PACE_S = 0.5  # between two questions
 IDLE_S = 30.0  # when nobody is due, or the platform is away
 AT_ONCE = 50  # vehicles looked up in one go
-LOCK = 6_201_401
+LOCK = 6_201_407  # advisory, of this database
 FORGET_EVERY = 1_000  # rounds
 
 log = structlog.get_logger(__name__)
