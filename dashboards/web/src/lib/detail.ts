@@ -3,6 +3,7 @@ import { nameOf, named, t, type Word } from '../words/index.svelte';
 import { zh } from '../words/zh';
 import { beijing, plateText, span, whole } from './format';
 import { live } from './live.svelte';
+import { overPercent } from './places';
 import type { Alert } from './types';
 import { timeOf } from './weekgrid';
 
@@ -63,6 +64,17 @@ export function gist(alert: Alert): Fact[] {
   const deciding = (DECIDING[alert.kind] ?? []).filter((key) => !isEmpty(detail[key]));
   const plain = Object.keys(detail).filter((key) => !deciding.includes(key) && typeof detail[key] !== 'object');
   return factsOf(detail, [...deciding, ...plain]).slice(0, 3);
+}
+
+/** The same in one line, also of hits and sections. */
+export function gistLine(alert: Alert): string {
+  const { entry, section } = alert;
+  if (entry) return [named('category.', entry.category), entry.intercept ? t('alert.intercept') : t('alert.report'), entry.facts].join(' · ');
+  if (section) {
+    const over = overPercent(alert);
+    return [`${Math.round(section.speed_kmh)} km/h`, over === null ? '' : t('alert.over', { n: over }), t('alert.limit', { n: section.limit_kmh })].filter(Boolean).join(' · ');
+  }
+  return gist(alert).map((fact) => `${fact.label} ${fact.text}`).join(' · ');
 }
 
 /** What it may be, with probabilities; empty where the rule states none. */
