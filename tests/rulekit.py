@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.world import EAST, EAST_BRIGADE, EAST_SQUADRON, ROAD_CODE, UNITS, WEST, WEST_SQUADRON, point_at
+from tests.world import EAST_SQUADRON, ROAD_CODE, UNITS, WEST_SQUADRON, point_at
 from traffic.plates import CLASS_LARGE, plate_key
 from traffic.positions import PLACE
 from traffic.readings import PASSAGE
@@ -18,7 +18,6 @@ from traffic.vehicles.terms import RuleTerms
 GATES = ((1, 0, WEST_SQUADRON), (2, 10_000, WEST_SQUADRON), (3, 30_000, EAST_SQUADRON), (4, 50_000, EAST_SQUADRON))
 NOON_US = 1_795_491_600_000_000  # 2026-11-24 12:20 local
 DAY_US, HOUR_US, MINUTE_US = 86_400_000_000, 3_600_000_000, 60_000_000
-__all__ = ["EAST", "EAST_BRIGADE", "WEST"]
 
 
 def ground(holidays: Holidays = NO_HOLIDAYS, **more: Any) -> Ground:

@@ -10,11 +10,15 @@ from psycopg.types.json import Jsonb
 
 from tests.workbench import Bench, seen
 from tests.world import CORPS, EAST, WEST, point_at
+from traffic import province
 from traffic.database import WRITER, connect
 from traffic.dry_run_queue import SQL, empty_queue
 from traffic.plates import CLASS_LARGE, plate_key
+from traffic.province_rules import RULES
 from traffic.readings import EntryKind
 from traffic.road_readings import ALARM, POSITION, Subject
+from traffic.rule_kinds import KINDS
+from traffic.rule_rows import load_holidays, load_rules
 from traffic.rulebook import load_book
 from traffic.store import us_of
 
@@ -268,3 +272,16 @@ def test_a_version_that_begins_later_is_followed_when_its_time_has_come(world, o
         assert book.stands(book.versions, now_us=then_us - 1) and not book.stands(book.versions, now_us=then_us)
         later = load_book(writer, book, now_us=then_us)
     assert [(terms.level, terms.version) for terms in later.rules.terms] == [(1, 2)]
+
+
+def test_every_rule_that_comes_with_the_system_can_be_followed_on_the_model_province(owner, settings):
+    province.load(owner, settings.clock.now())
+    with connect(settings.database_url, WRITER, autocommit=True) as writer:
+        rules = load_rules(writer, settings.clock.now())
+        holidays = load_holidays(writer)
+        book = load_book(writer, now_us=settings.clock.now_us())
+    assert rules.broken == ()
+    armed = {row.id for row in RULES if row.state == "armed" and KINDS[row.kind].scoped}
+    assert {terms.id for terms in rules.terms} == armed == {terms.id for terms in book.rules.terms}
+    assert {KINDS[row.kind].name for row in RULES} == set(KINDS), "every kind has a rule to begin with"
+    assert len(holidays.off) > 50 and len(holidays.worked) > 10

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.rulekit import DAY_US, EAST, HOUR_US, NOON_US, WEST, ground, passage, registry, rule
+from tests.rulekit import DAY_US, HOUR_US, NOON_US, ground, passage, registry, rule
+from tests.world import EAST, WEST
 from traffic.errors import SettingsError
 from traffic.plates import CLASS_LARGE, CLASS_SMALL, CLASS_UNCERTAIN, plate_key
 from traffic.vehicles.areas import parse_fence

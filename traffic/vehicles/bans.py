@@ -23,7 +23,7 @@ from traffic.vehicles.sightings import (
     candidate,
     in_scope,
     not_exempt,
-    passage_seen,
+    passages_seen,
     position_seen,
 )
 from traffic.vehicles.terms import RuleTerms, Vehicles
@@ -61,9 +61,7 @@ def judge(book: "RuleBook", rows: np.ndarray, vehicles: Vehicles | None = None) 
     for terms in bans:
         at = in_scope(terms, rows, seen, registered if terms.registered_only else read)
         at = not_exempt(terms, rows, seen, book, at)
-        said += _candidates(
-            book, terms, seen.take(at), rows["observed_at"][at], [passage_seen(book, rows[n]) for n in at]
-        )
+        said += _candidates(book, terms, seen.take(at), rows["observed_at"][at], passages_seen(book, rows[at]))
     return said
 
 

@@ -15,7 +15,7 @@ from traffic.findings import REGISTRY_STATE, Candidate
 from traffic.roads.parameters import bounded, choice, defaults_of, fill
 from traffic.vehicles.registry import KINDS, NEVER_US, STATES, Registry
 from traffic.vehicles.schedule import day_text, local_days
-from traffic.vehicles.sightings import by_vehicle_and_day, candidate, in_scope, not_exempt, passage_seen
+from traffic.vehicles.sightings import by_vehicle_and_day, candidate, in_scope, not_exempt, passages_seen
 from traffic.vehicles.terms import RuleTerms, Vehicles
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ def judge(book: "RuleBook", rows: np.ndarray, vehicles: Vehicles | None = None) 
 def _candidates(book: "RuleBook", terms: RuleTerms, rows: np.ndarray, vehicles: Vehicles) -> list[Candidate]:
     condition = terms.parameters.condition
     said = []
+    evidence = passages_seen(book, rows)
     for (key, day), numbers in by_vehicle_and_day(vehicles.keys, rows["observed_at"]).items():
         detail = _detail(book.registry, int(vehicles.row[numbers[0]]), condition, day)
-        seen = [passage_seen(book, rows[number]) for number in numbers]
+        seen = [evidence[number] for number in numbers]
         said.append(candidate(book, terms, (key, day), seen, detail, LEVELS[condition]))
     return said
 
