@@ -98,9 +98,12 @@ def fetch(sources: Sources, address: str) -> bytes:
             try:
                 connection.request("GET", target.path, headers={"Accept": "image/*", "Host": _host_header(target)})
                 with connection.getresponse() as response:
-                    return _body(response)
+                    body = _body(response)
             finally:
                 guard.cancel()
+        if monotonic_s() >= deadline_s:  # what was cut off can look whole
+            raise NotHad("slow", "the end did not come")
+        return body
     except (OSError, http.client.HTTPException, NotHad) as error:
         if monotonic_s() >= deadline_s:
             raise NotHad("slow", f"the picture did not come within {WHOLE_S:.0f} s") from error
@@ -138,6 +141,8 @@ def _body(response: http.client.HTTPResponse) -> bytes:
         raise PictureRefused("redirect", "the source points elsewhere")
     if response.status != 200:
         raise NotHad("status", f"the source answers {response.status}")
+    if (response.length or 0) > PICTURE_BYTES_MAX:
+        raise PictureRefused("too_large", f"the picture is larger than {PICTURE_BYTES_MAX} bytes")
     body = bytearray()
     while piece := response.read1(PIECE_BYTES):
         body += piece
