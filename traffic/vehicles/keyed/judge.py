@@ -85,29 +85,27 @@ def tick(
 def _take_in(
     keyed: KeyedState, book: RuleBook, rules: KeyedRules, keys: np.ndarray, sightings: np.ndarray
 ) -> list[Candidate]:
-    candidates: list[Candidate] = []
-    for fresh in keyed.lay_out(keys, sightings, rules):
-        candidates += _turn(keyed, book, rules, fresh)
-    return candidates
-
-
-def _turn(keyed: KeyedState, book: RuleBook, rules: KeyedRules, fresh: Fresh) -> list[Candidate]:
     from traffic.vehicles.keyed.kernels import fold
 
     candidates: list[Candidate] = []
-    begin = 0
+    turns: list[tuple[Fresh, int]] = []  # with how many of its vehicles were judged
     try:
-        while begin < len(fresh.rows):
-            out = keyed.out
-            begin = fold.judge(keyed.store, fresh, begin, rules.rules, rules.ways, out)
-            candidates += _told(keyed, book, rules, fresh, int(out.count[0]))
+        for fresh in keyed.lay_out(keys, sightings, rules):
+            turns.append((fresh, 0))
+            while turns[-1][1] < len(fresh.rows):
+                out = keyed.out
+                upto = fold.judge(keyed.store, fresh, turns[-1][1], rules.rules, rules.ways, out)
+                turns[-1] = (fresh, upto)
+                candidates += _told(keyed, book, rules, fresh, int(out.count[0]))
     except BaseException:
-        fold.undo(keyed.store, fresh, begin, rules.rules, rules.ways, keyed.out)
+        for fresh, upto in reversed(turns):
+            fold.undo(keyed.store, fresh, upto, rules.rules, rules.ways, keyed.out)
         raise
-    taken = np.add.reduceat(fresh.fate > 0, fresh.first[:-1]) > 0
-    keyed.late += int(np.count_nonzero(fresh.sightings["at"] < keyed.store.settled_to[_row_of_each(fresh)]))
-    newest = np.maximum.reduceat(fresh.sightings["at"], fresh.first[:-1])
-    keyed.touched(fresh.rows[taken], newest[taken])
+    for fresh, _ in turns:
+        taken = np.add.reduceat(fresh.fate > 0, fresh.first[:-1]) > 0
+        keyed.late += int(np.count_nonzero(fresh.sightings["at"] < keyed.store.settled_to[_row_of_each(fresh)]))
+        newest = np.maximum.reduceat(fresh.sightings["at"], fresh.first[:-1])
+        keyed.touched(fresh.rows[taken], newest[taken])
     return candidates
 
 

@@ -61,7 +61,7 @@ def write(page: Page) -> bytes:
     rows["key"], rows["newest"], rows["settled_to"] = page.keys, page.newest, page.settled_to
     rows["count"] = page.count
     evidence_at = _places(page.evidence["at"] != 0)
-    periods_at = _places(page.periods["to_s"] != 0)
+    periods_at = _places(_closed(page))
     standing_of = np.array([number for number, _, _ in page.standing], _OF_ROW)
     events = np.array([event for _, event, _ in page.standing], shapes.EVENT)
     proofs = np.zeros((len(page.standing), shapes.PROOFS), shapes.SIGHTING)
@@ -78,6 +78,13 @@ def write(page: Page) -> bytes:
     )  # fmt: skip
     body = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
     return body + blake2b(body, digest_size=_DIGEST_BYTES).digest()
+
+
+def _closed(page: Page) -> np.ndarray:
+    """Which places of the rings hold settled periods: others are of the head, and will be written anew."""
+    last = page.memory["periods"][:, None]
+    number = last - 1 - (last - 1 - np.arange(shapes.PERIODS)) % shapes.PERIODS  # the newest that stands there
+    return (number >= 0) & (number >= last - shapes.PERIODS_COUNTED)
 
 
 def _places(held: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ def of_passages(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: V
 
 def of_positions(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: Vehicles) -> np.ndarray:
     """POSITION rows of vehicles as sightings."""
-    lon, lat = rows["lon"], rows["lat"]
+    lon, lat = _points(rows)
     if book.places is None:
         places = np.zeros(len(rows), PLACE)
         limits = np.zeros(len(rows), np.int16)
@@ -94,16 +94,23 @@ def of_positions(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: 
 
 def of_alarms(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: Vehicles) -> np.ndarray:
     """ALARM rows as sightings."""
+    lon, lat = _points(rows)
     places = np.zeros(len(rows), PLACE)
     if book.places is not None:
-        places = book.places.find(rows["lon"], rows["lat"], rows["speed_kmh"], np.full(len(rows), np.nan))
-    made = _sightings(shapes.ALARM, rows, places, (rows["lon"], rows["lat"]))
+        places = book.places.find(lon, lat, rows["speed_kmh"], np.full(len(rows), np.nan))
+    made = _sightings(shapes.ALARM, rows, places, (lon, lat))
     made["value"] = (rows["bits"] & 0xFFFFFFFF).astype(np.uint32)
     made["source"] = rows["bits"] & 0xFFFFFFFF
     made["direction"] = places["direction"]
-    seen = _seen(rows, vehicles, places, (rows["lon"], rows["lat"]), np.zeros(len(rows), np.int32))
+    seen = _seen(rows, vehicles, places, (lon, lat), np.zeros(len(rows), np.int32))
     made["alarm_rule"] = rules.speaking(findings.DEVICE_ALARM, seen, np.arange(len(rows)))
     return made
+
+
+def _points(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude; 0, 0 (nowhere) where they are no place on earth."""
+    good = (np.abs(rows["lon"]) <= 180.0) & (np.abs(rows["lat"]) <= 90.0)
+    return np.where(good, rows["lon"], 0.0), np.where(good, rows["lat"], 0.0)
 
 
 def _sightings(kind: int, rows: np.ndarray, places: np.ndarray, points: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -111,8 +118,7 @@ def _sightings(kind: int, rows: np.ndarray, places: np.ndarray, points: tuple[np
     made["kind"] = kind
     made["at"], made["speed_kmh"] = rows["observed_at"], rows["speed_kmh"]
     for name, values in zip(("lon_e6", "lat_e6"), points, strict=True):
-        good = np.isfinite(values) & (np.abs(values) <= 180.0)
-        made[name] = np.rint(np.where(good, values, 0.0) * 1e6).astype(np.int32)
+        made[name] = np.rint(np.nan_to_num(values) * 1e6).astype(np.int32)  # NaN: a checkpoint that nobody knows
     for name in ("road", "stake_m", "unit"):
         made[name] = places[name]
     return made
@@ -120,7 +126,7 @@ def _sightings(kind: int, rows: np.ndarray, places: np.ndarray, points: tuple[np
 
 def _content(made: np.ndarray) -> np.ndarray:
     """A number of what a position says: of two of one time the same one is first in any order of arrival."""
-    speed = np.nan_to_num(made["speed_kmh"], nan=-1.0, posinf=1e6, neginf=-1.0).astype(np.int64) & 0x3FFF
+    speed = np.nan_to_num(np.clip(made["speed_kmh"], -1.0, 1e4), nan=-1.0).astype(np.int64) & 0x3FFF
     return (made["lon_e6"].astype(np.int64) << 32) ^ (made["lat_e6"].astype(np.int64) << 4) ^ speed
 
 

@@ -127,6 +127,7 @@ MEMORY = np.dtype(
     ]
 )
 PERIODS = 64  # driving periods remembered of each vehicle: seven days hold more only where nobody ever rests
+PERIODS_COUNTED = PERIODS - 8  # the oldest may be written over by a head that is ahead of what is settled
 PERIOD = np.dtype([("from_s", "<u4"), ("to_s", "<u4"), ("driven_s", "<f4")])  # seconds since 1970
 
 # What rules say, by kind of rule.

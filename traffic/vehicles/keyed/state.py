@@ -176,6 +176,8 @@ class KeyedState:
 
     def _settle_event(self, event: np.void, proofs: np.ndarray) -> None:
         row = int(event["vehicle"])
+        event["vehicle"] = 0  # rows are numbered otherwise in another process
+        proofs[int(event["proofs"]) :] = np.zeros((), shapes.SIGHTING)
         name = episode_of(event)
         if event["over"]:
             said = self._standing.get(row)
@@ -279,7 +281,8 @@ class KeyedState:
 
     def dump(self, logical: int) -> bytes:
         """The page of a logical partition."""
-        rows = np.flatnonzero(self._used[: self._size] & (self._logical[: self._size] == logical))
+        known = self._newest[: self._size] != 0  # else a row that was made, and nothing came of it
+        rows = np.flatnonzero(self._used[: self._size] & known & (self._logical[: self._size] == logical))
         rows = rows[np.argsort(self._keys[rows])]
         store = self.store
         count = store.count[rows]

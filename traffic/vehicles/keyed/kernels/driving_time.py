@@ -142,7 +142,7 @@ def _sum(memory, periods, now_us, window_s):
     inside_s = min(own_s, memory["drive_to"] * 1e-6 - start_s)
     total = memory["driven_s"] * (inside_s / own_s if own_s > 0.0 else 1.0)
     last = memory["periods"]
-    for number in range(max(0, last - shapes.PERIODS + 8), last):  # eight less: a fold anew may have written further on
+    for number in range(max(0, last - shapes.PERIODS_COUNTED), last):
         period = periods[number % shapes.PERIODS]
         begin, end = np.float64(period["from_s"]), np.float64(period["to_s"])
         if end > start_s:

@@ -240,6 +240,8 @@ def undo(store, fresh, upto, rules, ways, out):  # noqa: PLR0913 - a kernel's co
                 continue
             start, count = store.start[row], store.count[row]
             place = find_same(store.pending[start : start + count], fresh.sightings[at])
+            if place < 0:
+                continue
             for later in range(start + place, start + count - 1):
                 store.pending[later] = store.pending[later + 1]
             store.count[row] = count - 1
