@@ -1,4 +1,8 @@
-"""What the terminals of key vehicles send: positions with the receiver's error, none in tunnels, some switched off."""
+"""What the terminals of key vehicles send: positions with the receiver's error, none in tunnels, some switched off.
+
+Some speak to the police's door themselves (JT/T 808): where there is no network they keep what they measured, and they
+raise alarms: too fast, and now and then a driver presses the button.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +12,7 @@ import numpy as np
 from sim.crews import noisy
 from sim.instants import rfc3339
 from sim.places import Places
+from traffic.ingest.jt808_bodies import Items, Position
 from traffic.network import Link, Road
 
 EVERY_S = (10, 30)
@@ -19,6 +24,10 @@ SPEED_ERROR_KMH = 0.8
 # Expressways through the mountains, and how much of them lies in tunnels (a tunnel somewhere on each link).
 TUNNEL_ROADS = {"G11": 1_600.0, "G1112": 1_200.0, "G12": 900.0, "G1221": 900.0}
 TUNNEL_LINK_M = 8_000.0  # shorter links have none
+NO_NETWORK_M = 700.0  # before and behind a tunnel; the receiver still knows where it is
+ALARM_SOS, ALARM_SPEED = 1 << 0, 1 << 1
+ALARM_SPEED_KMH = 105.0
+SOS_MEAN_S, SOS_S = 2_400.0, 60.0  # between two presses of the button in the whole fleet, and how long one holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +39,14 @@ class Terminal:
     every_s: int
     offset_s: int
     deaf: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A position of a terminal that speaks for itself. `kept`: it has no network and tells it later."""
+
+    position: Position
+    kept: bool
 
 
 def tunnels_of(links: Sequence[Link], roads: Sequence[Road]) -> dict[str, tuple[float, float]]:
@@ -49,9 +66,12 @@ class Fleet:
 
     def __init__(
         self, vehicles: Sequence[tuple[str, int]], places: Places, tunnels: Mapping[str, tuple[float, float]],
-        random: np.random.Generator,
+        random: np.random.Generator, *, straight: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
         self._places = places
+        self._straight = straight
+        self._driven_km: dict[str, float] = {}
+        self._sos: tuple[str, float, float] = ("", 0.0, 0.0)  # who presses the button next, from when until when
         self._tunnels = tunnels
         self._random = random
         self._said_s: dict[str, float] = {}
@@ -78,12 +98,12 @@ class Fleet:
         """Of plates with their (edge, position_m, speed_ms), as the native door takes them."""
         found: list[dict[str, object]] = []
         for plate, (edge, position_m, speed_ms) in places.items():
+            if plate in self._straight:
+                continue
             self._said_s[plate] = now_s
             if self._is_mute(plate, edge, position_m, now_s):
                 continue
-            point, bearing_deg = self._places.point(edge, position_m)
-            lon, lat = noisy(point, NOISE_M, self._random)
-            speed_kmh = max(0.0, speed_ms * 3.6 + float(self._random.normal(0.0, SPEED_ERROR_KMH)))
+            lon, lat, speed_kmh, bearing_deg = self._measured(edge, position_m, speed_ms)
             found.append(
                 {
                     "plate": plate,
@@ -96,6 +116,46 @@ class Fleet:
                 }
             )
         return found
+
+    def told(self, places: Mapping[str, tuple[str, float, float]], now_s: float, now_us: int) -> dict[str, Told]:
+        """Of those among the plates that speak for themselves."""
+        found = {}
+        for plate, (edge, position_m, speed_ms) in places.items():
+            if plate not in self._straight:
+                continue
+            since_s = now_s - self._said_s.get(plate, now_s)
+            self._said_s[plate] = now_s
+            self._driven_km[plate] = self._driven_km.get(plate, 0.0) + speed_ms * since_s / 1000.0
+            if self._is_mute(plate, edge, position_m, now_s):
+                continue
+            lon, lat, speed_kmh, bearing_deg = self._measured(edge, position_m, speed_ms)
+            position = Position(
+                at_us=now_us, lon=lon, lat=lat, speed_kmh=speed_kmh, bearing_deg=bearing_deg % 360.0,
+                alarms=self._alarms(plate, speed_kmh, now_s),
+                items=Items(mileage_km=round(self._driven_km[plate], 1), recorder_kmh=round(speed_ms * 3.6, 1)),
+            )  # fmt: skip
+            found[plate] = Told(position=position, kept=not self._has_network(edge, position_m))
+        return found
+
+    def _measured(self, edge: str, position_m: float, speed_ms: float) -> tuple[float, float, float, float]:
+        """(lon, lat, km/h, degrees) as the receiver has them."""
+        point, bearing_deg = self._places.point(edge, position_m)
+        lon, lat = noisy(point, NOISE_M, self._random)
+        speed_kmh = max(0.0, speed_ms * 3.6 + float(self._random.normal(0.0, SPEED_ERROR_KMH)))
+        return lon, lat, speed_kmh, bearing_deg
+
+    def _has_network(self, edge: str, position_m: float) -> bool:
+        begin_m, end_m = self._tunnels.get(edge, (0.0, 0.0))
+        return end_m <= begin_m or not begin_m - NO_NETWORK_M < position_m < end_m + NO_NETWORK_M
+
+    def _alarms(self, plate: str, speed_kmh: float, now_s: float) -> int:
+        if now_s >= self._sos[2]:
+            begin_s = now_s + float(self._random.exponential(SOS_MEAN_S))
+            who = sorted(self._straight)[int(self._random.integers(len(self._straight)))]
+            self._sos = (who, begin_s, begin_s + SOS_S)
+        who, begin_s, end_s = self._sos
+        pressed = ALARM_SOS if plate == who and begin_s <= now_s < end_s else 0
+        return pressed | (ALARM_SPEED if speed_kmh > ALARM_SPEED_KMH else 0)
 
     def _is_mute(self, plate: str, edge: str, position_m: float, now_s: float) -> bool:
         begin_m, end_m = self._tunnels.get(edge, (0.0, 0.0))

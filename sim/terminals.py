@@ -72,6 +72,11 @@ class TerminalProtocol:
         """Positions that the platform has not yet taken."""
         return len(self._kept) + sum(map(len, self._unanswered.values()))
 
+    @property
+    def unanswered(self) -> int:
+        """Messages with positions that wait for their answer."""
+        return len(self._unanswered)
+
     # ------------------------------------------------------------ the connection
     def connected(self) -> bytes:
         """A new connection: what was not answered on the old one is told again."""

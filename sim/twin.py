@@ -14,8 +14,10 @@ import structlog
 
 from sim import pictures
 from sim.engine_process import EngineLost, EngineProcess
-from sim.native import NativeSender
+from sim.native import POSITIONS, NativeSender
+from sim.others import Others
 from sim.platform import TIMEOUT_S, Platform
+from sim.terminal_lines import TerminalLines
 from sim.world import STEPS_AT_ONCE_MAX, VEHICLES, Seen, World
 from traffic.clock import Clock, monotonic_s
 from traffic.demonstration import NATIVE_SENDER, demo_file
@@ -49,19 +51,22 @@ async def _run(settings: Settings) -> None:
 class Senders:
     """Everyone who speaks to the doors."""
 
-    def __init__(self, client: httpx.AsyncClient, settings: Settings) -> None:
+    def __init__(self, client: httpx.AsyncClient, settings: Settings, *, others: bool = True) -> None:
         passwords, key = secrets_of(settings)
+        self.others = Others(client, settings, model_province()) if others else None
         self.platforms = {
             unit: Platform(client, code, password, clock=settings.clock) for unit, (code, password) in passwords.items()
         }
         self.native = NativeSender(client, key)
+        self.terminals = TerminalLines(settings)
 
     def put(self, seen: Seen) -> None:
         """Hand over what was seen."""
         for unit, records in seen.passages.items():
-            self.platforms[unit].put(records)
+            self.platforms[unit].put(self.others.passages(unit, records) if self.others else records)
         for path, records in seen.native.items():
-            self.native.put(path, records)
+            self.native.put(path, self.others.positions(records) if self.others and path == POSITIONS else records)
+        self.terminals.put(seen.terminals)
 
     def figures(self) -> dict[str, object]:
         """For the log."""
@@ -69,6 +74,8 @@ class Senders:
         native = self.native.counts
         return {
             "waiting": sum(platform.waiting for platform in self.platforms.values()) + self.native.waiting,
+            **self.terminals.figures(),
+            **(self.others.figures() if self.others else {}),
             "passages_taken": sum(count.taken for count in counts),
             "refused": sum(count.refused for count in counts) + sum(count.refused for count in native.values()),
             "given_up": sum(count.given_up for count in counts) + sum(count.given_up for count in native.values()),
@@ -77,10 +84,13 @@ class Senders:
 
 
 async def drive(
-    settings: Settings, stop: asyncio.Event, *, vehicles: int | None = None,
+    settings: Settings, stop: asyncio.Event, *, vehicles: int | None = None, others: bool = True,
     start_engine: Callable[[dict[str, object]], Awaitable[EngineProcess]] = EngineProcess.start,
 ) -> None:  # fmt: skip
-    """The twin on the running event loop, until `stop` is set. A lost engine is started again with a new world."""
+    """The twin on the running event loop, until `stop` is set. A lost engine is started again with a new world.
+
+    Without `others` everything comes by the platforms of our own units, as where nobody else is connected.
+    """
     secrets_of(settings)
     size = vehicles if vehicles is not None else vehicles_for(settings.clock)
     address = f"http://{settings.host}:{settings.door_port}"
@@ -88,7 +98,7 @@ async def drive(
         pictures.serving(settings),
         httpx.AsyncClient(base_url=address, timeout=TIMEOUT_S, trust_env=False) as client,
     ):
-        senders = Senders(client, settings)
+        senders = Senders(client, settings, others=others)
         ended = asyncio.Event()  # the cameras first, then the senders, which still send what was seen
 
         async def live() -> None:
@@ -102,6 +112,9 @@ async def drive(
                 for platform in senders.platforms.values():
                     tasks.create_task(platform.run(ended))
                 tasks.create_task(senders.native.run(ended))
+                if senders.others:
+                    tasks.create_task(senders.others.run(ended))
+                tasks.create_task(senders.terminals.run(ended))
                 tasks.create_task(live())
         except* TrafficError as group:
             raise group.exceptions[0] from None  # one sentence, not a group of them

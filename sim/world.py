@@ -13,7 +13,7 @@ from sim.camera_pictures import path_of
 from sim.casting import fleet_vehicles, gates_of, grounds, patrols, watched_vehicles
 from sim.detectors import PERIOD_S, Observer
 from sim.engine_process import Command, EngineProcess, Stretch
-from sim.fleet import Fleet, tunnels_of
+from sim.fleet import Fleet, Told, tunnels_of
 from sim.flows import Flows, streams_of
 from sim.instants import rfc3339
 from sim.native import DETECTORS, POSITIONS, WEATHER, WORKS
@@ -27,7 +27,7 @@ from sim.sightings import Camera, Crossing
 from sim.truth import TruthFile
 from sim.usual import busy, flows_vph
 from sim.vehicles import KINDS
-from traffic.demonstration import LIVELY_DETACHMENT, LIVELY_SQUADRON
+from traffic.demonstration import LIVELY_DETACHMENT, LIVELY_SQUADRON, demo_terminals
 from traffic.province_tables import Province
 from traffic.settings import Settings
 from traffic.units import DETACHMENT, UnitTree
@@ -48,6 +48,7 @@ class Seen:
 
     passages: dict[int, list[dict[str, object]]] = field(default_factory=dict)
     native: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+    terminals: dict[str, Told] = field(default_factory=dict)  # by plate
 
     def add(self, path: str, records: Sequence[dict[str, object]]) -> None:
         """More of one native address."""
@@ -82,6 +83,7 @@ class World:
         self._fleet = Fleet(
             [(vehicle.plate, vehicle.plate_class) for vehicle, _ in self._key_vehicles], self.places,
             tunnels_of(province.links, province.roads), np.random.default_rng([seed, 19]),
+            straight=frozenset(terminal.plate for terminal in demo_terminals()),
         )  # fmt: skip
         self._picture_store = base_address(settings)
         self._pictured = {vehicle.plate for vehicle in watched_vehicles()}
@@ -322,6 +324,7 @@ class World:
             return
         places = {asked[name]: (edge, place_m, speed_ms) for name, edge, place_m, speed_ms in stretch.places}
         seen.add(POSITIONS, self._fleet.records(places, self.time_s, self.now_us))
+        seen.terminals = self._fleet.told(places, self.time_s, self.now_us)
         for code, spot, speed_kmh, lon, lat in self._patrols.positions(self.time_s):
             bearing_deg = round(self.places.point(spot.edge, spot.position_m)[1], 1) % 360.0
             seen.add(POSITIONS, [{"crew": code, "observed_at": rfc3339(self.now_us), "lon": lon, "lat": lat,

@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from traffic.audience import RESTRICTED
+from traffic.demonstration_others import new_secrets, store_others
 from traffic.errors import SettingsError
 from traffic.plates import fold, plate_key
 from traffic.province_tables import model_province
@@ -57,6 +59,33 @@ def platforms() -> list[tuple[str, str, int]]:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoTerminal:
+    """The JT/T 808 terminal of a key vehicle that drives; it registers by itself, as a new one does."""
+
+    phone: str
+    number: str
+    plate: str
+    plate_key: int
+    class_group: int
+    plate_color: int
+    unit_id: int
+    of_2019: bool
+
+
+def demo_terminals() -> list[DemoTerminal]:
+    """Every second key vehicle on the road has its terminal linked straight to the police."""
+    driving = [vehicle for vehicle in model_province().key_vehicles if vehicle.drives]
+    return [
+        DemoTerminal(
+            phone=f"1390431{number:04d}", number=f"TC{number:05d}", plate=vehicle.plate, plate_key=vehicle.plate_key,
+            class_group=vehicle.class_group, plate_color=vehicle.plate_color, unit_id=vehicle.unit_id,
+            of_2019=number % 2 == 1,
+        )
+        for number, vehicle in enumerate(driving[::2], start=1)
+    ]  # fmt: skip
+
+
 def demo_file(settings: Settings) -> Path:
     """Where the instance's demonstration secrets stand."""
     return settings.data_dir / "demo.json"
@@ -72,8 +101,10 @@ def load_demo(settings: Settings, connection: psycopg.Connection, now: datetime)
         connection.execute("SET LOCAL ROLE traffic_writer")  # the watch list stands under row-level security
         written = {
             "person": people,
-            "device": _devices(connection, settings.secret_key, secret, now),
+            "device": _devices(connection, settings.secret_key, secret, now)
+            + store_others(connection, settings.secret_key, secret["others"], now),
             "watchlist_entry": _watch(connection, now),
+            "terminal": _terminals(connection),
         }
         if written["device"]:
             connection.execute("UPDATE version SET value = value + 1 WHERE name = 'device'")
@@ -89,6 +120,7 @@ def known_secrets(settings: Settings) -> dict[str, list[dict[str, Any]]]:
         passwords = {row["login"]: row["password"] for row in kept.get("people", [])}
         devices = {row["code"]: row["password"] for row in kept.get("devices", [])}
         keys = {row["name"]: row["key"] for row in kept.get("native", [])}
+        others = new_secrets(kept.get("others", []))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{path} is damaged: remove it and new secrets are made ({error})") from error
     names = {unit.id: unit.name for unit in model_province().units}
@@ -102,6 +134,7 @@ def known_secrets(settings: Settings) -> dict[str, list[dict[str, Any]]]:
             for code, _, unit in platforms()
         ],
         "native": [{"name": NATIVE_SENDER, "key": keys.get(NATIVE_SENDER) or secrets.token_urlsafe(24)}],
+        "others": others,
     }
     if wanted != kept:
         _write_private(path, json.dumps(wanted, ensure_ascii=False, indent=1) + "\n")
@@ -200,5 +233,19 @@ def _watch(connection: psycopg.Connection, now: datetime) -> int:
             [row["number"], plate, plate_key(plate), int(row["category"]), int(row["level"]), row["facts"],
              row["intercept"] == "1", CORPS, int(row["visibility"]), [CORPS] if restricted else everyone,
              [CORPS] if restricted else [], now, now + WATCHED_FOR, version[0] if version else 1],
+        )  # fmt: skip
+    return len(missing)
+
+
+def _terminals(connection: psycopg.Connection) -> int:
+    """Terminals that are missing; what people made of the others stays."""
+    stored = {row[0] for row in connection.execute("SELECT phone FROM terminal")}
+    missing = [row for row in demo_terminals() if row.phone not in stored]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO terminal (phone, plate_key, class_group, plate, plate_color, number, unit_id)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [(row.phone, row.plate_key, row.class_group, row.plate, row.plate_color, row.number, row.unit_id)
+             for row in missing],
         )  # fmt: skip
     return len(missing)

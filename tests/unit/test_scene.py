@@ -27,7 +27,7 @@ from sim.faults import (
     Fault,
     Faults,
 )
-from sim.fleet import Fleet, tunnels_of
+from sim.fleet import ALARM_SOS, ALARM_SPEED, Fleet, tunnels_of
 from sim.instants import rfc3339
 from sim.loops import detector_loops_of
 from sim.places import Places, Spot
@@ -322,3 +322,31 @@ def test_terminals_speak_in_turn_are_mute_in_tunnels_and_some_for_a_while():
     assert min(gaps) >= 10 and np.percentile(gaps, 90) <= 32 and max(gaps) > 100
     inside = fleet.records({plates[0][0]: (edge, (begin_m + end_m) / 2, 20.0)}, 9_000.0, NOON_US)
     assert inside == []
+
+
+def test_terminals_of_their_own_keep_what_they_measure_near_a_tunnel_and_say_nothing_in_it():
+    edge = next(iter(tunnels_of(PROVINCE.links, PROVINCE.roads)))
+    tunnels = {edge: (3_000.0, 4_000.0)}
+    fleet = Fleet([("A", 1), ("B", 1)], PLACES, tunnels, random(), straight=frozenset({"A"}))
+    told = {}
+    for second, place_m in enumerate((1_000.0, 2_500.0, 3_500.0, 4_500.0, 6_000.0)):
+        places = {plate: (edge, place_m, 20.0) for plate in ("A", "B")}
+        for one in fleet.told(places, float(second), second * 1_000_000).values():
+            told[place_m] = one
+        assert {record["plate"] for record in fleet.records(places, float(second), second)} <= {"B"}
+    assert {place_m: one.kept for place_m, one in told.items()} == {
+        1_000.0: False, 2_500.0: True, 4_500.0: True, 6_000.0: False,
+    }  # fmt: skip
+    assert told[6_000.0].position.items.mileage_km == pytest.approx(0.1)
+
+
+def test_a_terminal_raises_the_alarm_when_it_is_too_fast_and_a_driver_presses_the_button_now_and_then():
+    fleet = Fleet([("A", 1)], PLACES, {}, random(), straight=frozenset({"A"}))
+    alarms = {}
+    for second in range(0, 40_000, 20):
+        speed_ms = 25.0 if second % 40 else 33.0
+        for one in fleet.told({"A": ("1041", 100.0, speed_ms)}, float(second), second).values():
+            alarms[second] = one.position.alarms
+    assert all(bool(bits & ALARM_SPEED) == (second % 40 == 0) for second, bits in alarms.items())
+    pressed = sum(bool(bits & ALARM_SOS) for bits in alarms.values())
+    assert 0 < pressed < len(alarms) / 10
