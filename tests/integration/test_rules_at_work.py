@@ -12,7 +12,7 @@ from tests.workbench import Bench, seen
 from tests.world import CORPS, EAST, WEST, point_at
 from traffic import province
 from traffic.database import WRITER, connect
-from traffic.dry_run_queue import SQL, empty_queue
+from traffic.dry_run_queue import LOCK, SQL, empty_queue
 from traffic.plates import CLASS_LARGE, plate_key
 from traffic.province_rules import RULES
 from traffic.readings import EntryKind
@@ -170,7 +170,7 @@ def test_a_run_that_was_interrupted_is_marked_and_a_broken_rule_fails_with_its_r
 def test_one_at_a_time_and_who_comes_second_leaves_the_queue_to_the_first(world, owner, settings):
     ask(owner, write_rule(owner, 1), world)
     with connect(settings.database_url, WRITER, autocommit=True) as first:
-        first.execute(SQL["lock"], {"key": 6_201_401})
+        first.execute(SQL["lock"], {"key": LOCK})
         assert run_queue(settings) == 0
     assert run_queue(settings) == 1
 
