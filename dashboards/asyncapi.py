@@ -16,7 +16,7 @@ from dashboards.protocol import (
 )
 from traffic.limits import CYCLE_S, FEED_KEEP_S, LINK_FRESH_S, SOCKET_BUFFER_BYTES_MAX, SOCKET_TICK_MS, TICKET_S
 
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 DESCRIPTION = f"""\
 The live view of the roads, scoped to the viewer's unit. Frames are JSON in text messages.
 
@@ -31,7 +31,14 @@ The live view of the roads, scoped to the viewer's unit. Frames are JSON in text
 5. `roads` (flow at checkpoints), `links` (their state) and `units` (crews, key vehicles) are told of the tiles that the
    viewport touches; `events`, `alerts` and `figures` of the whole area. A link is told as unknown (level 0, nulls) when
    its data is older than {LINK_FRESH_S + CYCLE_S} s or no cycle came for {LINK_FRESH_S} s: unknown is never free.
-6. Close codes: {CLOSE_PROTOCOL} a message was not of this protocol, {CLOSE_TICKET} the ticket is not good,
+6. An alert's card: `kind`, `state`, `level`, `plate`, `rule`, `confidence`, `observations`, one object named after what
+   the rule says (`entry` of the watch-list, `section`, else the kind), and where it stands in people's hands:
+   `verification` (null, or verdict `valid` or `false` with reason, by, at), `shelf` (null, or reason, until, by),
+   `needs_verification` (nothing is ordered on it before a person looked), `trust` (0..1 of its least trusted sensor,
+   null when nothing is known), and of watch-list hits `match`: how (`exact`, `class_uncertain`, `wildcard`,
+   `misread`), probability, and each reading with its own. A deed is a revision: `change` is then verified, shelved or
+   unshelved.
+7. Close codes: {CLOSE_PROTOCOL} a message was not of this protocol, {CLOSE_TICKET} the ticket is not good,
    {CLOSE_SESSION} the session ended or its rights changed, {CLOSE_OVERFLOW} come back in a moment.
 
 Messages from the client hold at most {MESSAGE_BYTES_MAX // 1024} KiB. All times are microseconds since 1970 UTC.
