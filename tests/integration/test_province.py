@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from traffic import database, province
-from traffic.demonstration import PEOPLE, demo_file, known_secrets, load_demo, platforms, watch_rows
+from traffic.demonstration import PEOPLE, demo_file, demo_terminals, known_secrets, load_demo, platforms, watch_rows
+from traffic.demonstration_others import others
 from traffic.errors import SettingsError
 from traffic.province_tables import model_province
 from traffic.rulebook import load_book
@@ -72,11 +73,12 @@ def test_the_demonstration_keeps_its_secrets_and_can_check_them(owner, settings)
     now = settings.clock.now()
     province.load(owner, now)
     first = load_demo(settings, owner, now)
-    assert first == {"person": len(PEOPLE), "device": 11, "watchlist_entry": len(watch_rows())}
+    rows = {"person": len(PEOPLE), "device": len(platforms()) + 1 + len(others()), "watchlist_entry": len(watch_rows())}
+    assert first == {**rows, "terminal": len(demo_terminals())}
     path = demo_file(settings)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     text = path.read_text(encoding="utf-8")
-    assert load_demo(settings, owner, now) == {"person": 0, "device": 0, "watchlist_entry": 0}
+    assert set(load_demo(settings, owner, now).values()) == {0}
     assert path.read_text(encoding="utf-8") == text
     stored = dict(owner.execute("SELECT code, secret FROM device").fetchall())
     for row in json.loads(text)["devices"]:
@@ -92,9 +94,11 @@ def test_new_secrets_take_the_place_of_lost_ones(owner, settings):
     province.load(owner, now)
     load_demo(settings, owner, now)
     demo_file(settings).unlink()
-    assert load_demo(settings, owner, now) == {"person": len(PEOPLE), "device": 11, "watchlist_entry": 0}
+    made = load_demo(settings, owner, now)
+    assert (made["person"], made["device"]) == (len(PEOPLE), len(platforms()) + 1 + len(others()))
+    assert (made["watchlist_entry"], made["terminal"]) == (0, 0)
     other_key = settings.model_copy(update={"secret_key": "another key of the application"})
-    assert load_demo(other_key, owner, now)["device"] == 10  # those that the new key cannot read
+    assert load_demo(other_key, owner, now)["device"] == len(platforms()) + 2  # those that the new key cannot read
 
 
 def test_one_watch_entry_is_restricted_and_only_its_addressees_with_clearance_see_it(owner, settings, database_url):

@@ -252,7 +252,7 @@ async def test_the_twin_sends_for_every_detachment_and_every_native_door_and_sto
         engines.append(await EngineProcess.start(start))
         return engines[-1]
 
-    task = asyncio.create_task(drive(settings, stop, vehicles=150, start_engine=start_engine))
+    task = asyncio.create_task(drive(settings, stop, vehicles=150, others=False, start_engine=start_engine))
     paths = {DETECTORS, POSITIONS, WEATHER, WORKS}
     await wait_until_async(lambda: len(door.registered) == 10 and len(door.taken) > 3 and paths <= set(door.native), 60)
     assert door.keys == {f"Bearer {secrets['native'][0]['key']}"}
