@@ -389,8 +389,12 @@ def masked_licence(number: str) -> str:
 
 
 def masked_phone(number: str) -> str:
-    """138****5678."""
-    return f"{number[:3]}****{number[-4:]}" if len(number) > 7 else "*" * len(number)
+    """138****5678 of a mobile telephone; of a shorter number the beginning alone."""
+    return (
+        f"{number[:3]}{'*' * (len(number) - 7)}{number[-4:]}"
+        if len(number) > 10
+        else number[:2] + "*" * len(number[2:])
+    )
 
 
 def masked_name(name: str) -> str:
