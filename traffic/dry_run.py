@@ -20,6 +20,7 @@ from traffic.plates import plate_text
 from traffic.vehicles import judge, keyed
 from traffic.vehicles.bans import judge_positions
 from traffic.vehicles.keyed import KeyedState
+from traffic.vehicles.keyed.rules import KINDS as KEYED
 from traffic.vehicles.rules import RuleBook
 from traffic.vehicles.schedule import day_text, local_days
 from traffic.vehicles.section_speed import Sections
@@ -74,6 +75,7 @@ class Trial:
         self._passages, self._keyed = VehicleState(), KeyedState()
         self._findings: dict[UUID, Finding] = {}
         self._tally = _Tally()
+        self._is_keyed = any(terms.kind in KEYED for terms in book.terms)
         self._settled_us = 0
         self.records = 0
 
@@ -85,14 +87,20 @@ class Trial:
             self._say(judge(self._passages, book, passages, now_us=until_us).candidates, until_us)
         if len(positions):
             self._say(judge_positions(book, positions), until_us)
-        told = {"passages": passages, "positions": positions, "alarms": alarms}
-        self._say(keyed.judge(self._keyed, book, **told, now_us=until_us), until_us)
-        self._say(keyed.tick(self._keyed, book, now_us=until_us, quiet=frozenset()), until_us)
+        if self._is_keyed:
+            told = {"passages": passages, "positions": positions, "alarms": alarms}
+            self._say(keyed.judge(self._keyed, book, **told, now_us=until_us), until_us)
+            self._say(keyed.tick(self._keyed, book, now_us=until_us, quiet=frozenset()), until_us)
         if until_us - self._settled_us >= _HOUR_US or len(self._findings) > OPEN_FINDINGS_MAX:
             self._passages.evict(until_us - PASSAGES_KEPT_US)
             self._keyed.evict(until_us - OPEN_US)
             self._settle(until_us - OPEN_US)
             self._settled_us = until_us
+
+    @property
+    def open_findings(self) -> int:
+        """How many findings it remembers because they may change yet."""
+        return len(self._findings)
 
     def result(self) -> dict[str, Any]:
         """How often it would have fired, where, for whom, by day, and samples as cards; JSON values only."""
@@ -120,7 +128,7 @@ class Trial:
             "vehicles_count": len(tally.vehicles),
             "samples": [
                 findings.card(finding, plate_text(finding.plate_key) or "")
-                for finding in sorted(tally.samples.values(), key=lambda finding: finding.first_at)
+                for finding in sorted(tally.samples.values(), key=lambda finding: (finding.first_at, finding.id))
             ],
             "records": self.records,
         }

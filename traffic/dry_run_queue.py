@@ -37,7 +37,8 @@ from traffic.vehicles.terms import RuleTerms
 
 SQL = queries("traffic", "dry_run.sql")
 LOCK = 6_201_406  # advisory, of this database
-CHUNK_US = 600_000_000  # read at once
+CHUNK_US_MIN, CHUNK_US_MAX = 600_000_000, 21_600_000_000  # of event time, read at once
+CHUNK_RECORDS_FEW, CHUNK_RECORDS_MANY = 50_000, 400_000  # then the next chunk is twice or half as long
 RUN_S_MAX = 1_800.0  # then it fails, and says so
 RECORDS_MAX = 200_000_000
 MEMORY_BYTES_MAX = 8 * 1024**3  # of address space: numba and OpenBLAS reserve far more than they use
@@ -140,22 +141,33 @@ def try_rule(connection: psycopg.Connection, settings: Settings, asked: Run, sto
     trial = Trial(with_only(book.rules, terms), book.owner_of_checkpoint, asked.unit_id)
     from_us, to_us = us_of(asked.from_at), us_of(asked.to_at)
     began_s = told_s = monotonic_s()
-    for start in range(from_us, to_us, CHUNK_US):
-        end = min(start + CHUNK_US, to_us)
-        for passages, positions, alarms, until_us in _steps(_read(connection, terms, start, end), start, end):
+    start, chunk_us = from_us, CHUNK_US_MIN
+    while start < to_us:
+        end = min(start + chunk_us, to_us)
+        batch = _read(connection, terms, start, end)
+        for passages, positions, alarms, until_us in _steps(batch, start, end):
             trial.step(passages, positions, alarms, until_us=until_us)
         if stop.is_set():
             raise Cancelled(INTERRUPTED)
-        now_s = monotonic_s()
+        now_s, share = monotonic_s(), (end - from_us) / (to_us - from_us)
         if now_s - told_s >= PROGRESS_EVERY_S:
             told_s = now_s
-            progress = {"id": asked.id, "progress": (end - from_us) / (to_us - from_us)}
-            if not connection.execute(SQL["progress"], progress).rowcount:
+            if not connection.execute(SQL["progress"], {"id": asked.id, "progress": share}).rowcount:
                 raise Cancelled("it was cancelled")
         if now_s - began_s > RUN_S_MAX or trial.records > RECORDS_MAX:
-            share = round(100 * (end - from_us) / (to_us - from_us))
-            raise TrafficError(f"it took too long: {share} % was done after {RUN_S_MAX:.0f} s; ask for fewer days")
+            raise TrafficError(
+                f"it took too long: {share:.0%} was done after {RUN_S_MAX:.0f} s or {RECORDS_MAX:,} records;"
+                " ask for fewer days"
+            )
+        start, chunk_us = end, _next_chunk(chunk_us, sum(map(len, batch)))
     return trial.result()
+
+
+def _next_chunk(chunk_us: int, records: int) -> int:
+    """Quiet hours are read together, so that not each ten minutes of them cost a query."""
+    if records < CHUNK_RECORDS_FEW:
+        return min(chunk_us * 2, CHUNK_US_MAX)
+    return max(chunk_us // 2, CHUNK_US_MIN) if records > CHUNK_RECORDS_MANY else chunk_us
 
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
