@@ -65,7 +65,7 @@ SELECT count(*) FROM finding WHERE kind = 'position_mismatch' AND plate_key = %(
 -- The registry's words about the vehicle, with their date.
 SELECT k.plate, k.class_group, k.kind, k.state, k.inspection_until::text, k.scrap_by::text, k.insurance_until::text,
        k.ex_commercial, k.route_kind, k.violations_open, k.source, (extract(epoch FROM k.as_of) * 1000000)::bigint AS as_of,
-       u.name AS unit, u.name_en AS unit_en, c.id AS company_id, c.name AS company
+       u.name AS unit, u.name_en AS unit_en, c.id AS company_id, coalesce(c.name, k.company) AS company
 FROM key_vehicle k JOIN unit u ON u.id = k.unit_id LEFT JOIN company c ON c.id = k.company_id
 WHERE k.plate_key = %(plate_key)s AND (%(class_group)s = 0 OR k.class_group = %(class_group)s) AND k.enabled
 ORDER BY k.class_group LIMIT 1;
