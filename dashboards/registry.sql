@@ -69,17 +69,6 @@ WHERE k.company_id = %(id)s AND f.raised_at >= %(since)s AND f.state = 'active' 
 -- name: viewer_units
 SELECT viewer_units();
 
--- name: registry_part
--- Whether somebody keeps the registry current, by real time.
-SELECT max(seen_at) > clock_timestamp() - interval '10 seconds' FROM part WHERE kind = 'registry';
-
--- name: last_heard
--- What the platform said last, to whomever of the viewer's vehicles, and when it last said anything of use.
-SELECT (extract(epoch FROM q.asked_at) * 1000000)::bigint AS asked_at, q.outcome, g.as_of
-FROM (SELECT asked_at, outcome FROM registry_query ORDER BY id DESC LIMIT 1) q
-LEFT JOIN (SELECT (extract(epoch FROM as_of) * 1000000)::bigint AS as_of FROM registry_query
-           WHERE as_of IS NOT NULL ORDER BY id DESC LIMIT 1) g ON true;
-
 -- ---------------------------------------------------------------- senders
 -- name: devices
 -- Senders of the viewer's units, a page by code, with their last sign of life and what they sent and had refused of late.

@@ -86,6 +86,3 @@ SELECT device, to_timestamp(%(hour_us)s / 1000000.0), %(slot)s, records, sum
 FROM unnest(%(devices)s::int[], %(records)s::bigint[], %(sums)s::float8[]) AS t(device, records, sum) ORDER BY device
 ON CONFLICT (device, hour, slot) DO UPDATE
 SET records = device_hour.records + excluded.records, skew_sum_s = device_hour.skew_sum_s + excluded.skew_sum_s;
-
--- name: sent_forget
-DELETE FROM device_hour WHERE hour < %(before)s;
