@@ -85,7 +85,10 @@ class RuleBook:
             class_group=judgement.key & 7,
             anchor=f"{section.id}:{observations[-1].record}",
             level=section_speed.level(section, speed),
-            confidence=section_speed.confidence(section, self.sections.rule, travel_us) if travel_us else 0.0,
+            confidence=self.trusted(
+                section_speed.confidence(section, self.sections.rule, travel_us) if travel_us else 0.0,
+                [seen.checkpoint for seen in observations],
+            ),
             rule=self.section_rule,
             observations=observations,
             detail={

@@ -48,7 +48,8 @@ class Trust:
 
     def trusted(self, confidence: float, checkpoints: Iterable[int]) -> float:
         """A rule's confidence, lowered by the least trusted checkpoint that it rests on."""
-        return round(confidence * self.lowest(checkpoints), 4)
+        lowest = self.lowest(checkpoints)
+        return confidence if lowest == 1.0 else round(confidence * lowest, 4)
 
 
 def reading_trust(valid: int, misread: int) -> float:
