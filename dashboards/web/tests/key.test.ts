@@ -4,7 +4,7 @@ import { dayAfter, daysLeft, everyDay, usOf, withOffset } from '../src/lib/days'
 import { isVerified, passesFilter, renewed } from '../src/lib/ordering';
 import { mayOpen, pagesOf } from '../src/lib/pages';
 import { hashOf, readHash } from '../src/lib/route.svelte';
-import { isHeard, SoundPace, SOUND_EVERY_MS } from '../src/lib/sound';
+import { FIRST_POLICY, isHeard, soundLevel, SoundPace } from '../src/lib/sound';
 import { circle, dryRunStory, findingStory, metresBetween, trackStory } from '../src/lib/stories';
 import { minuteOf, painted, weekOf } from '../src/lib/weekgrid';
 import type { Alert, Checkpoint } from '../src/lib/types';
@@ -20,9 +20,18 @@ function alert(fields: Partial<Alert> = {}): Alert {
 describe('sounds', () => {
   it('come once per level in ten seconds, the gravest first', () => {
     const pace = new SoundPace();
-    expect(pace.take([3, 1, 3, 2], 0)).toEqual([1, 2, 3]);
-    expect(pace.take([1, 4], SOUND_EVERY_MS - 1)).toEqual([4]);
-    expect(pace.take([1, 2], SOUND_EVERY_MS)).toEqual([1, 2]);
+    const policy = { ...FIRST_POLICY, levels: [...FIRST_POLICY.levels, { level: 4, sound: null, every_s_min: 10 }] };
+    expect(pace.take([3, 1, 3], policy, 0)).toEqual([1, 3]);
+    expect(pace.take([1, 2, 4], policy, 9_999)).toEqual([2]); // level 4 is never heard
+    expect(pace.take([1, 2, 3], policy, 10_000)).toEqual([1, 3]);
+  });
+
+  it('of a doubtful match are not as loud as its entry before a person has looked', () => {
+    const misread = alert({ match: { how: 'misread', probability: 0.4 } });
+    expect(soundLevel(misread, FIRST_POLICY)).toBe(3);
+    expect(soundLevel({ ...misread, level: 4 }, FIRST_POLICY)).toBe(4);
+    expect(soundLevel({ ...misread, verification: { verdict: 'valid', reason: '', by: 'x', at: 1 } }, FIRST_POLICY)).toBe(1);
+    expect(soundLevel(alert({ match: { how: 'exact' } }), FIRST_POLICY)).toBe(1);
   });
 
   it('are not made for deeds of people, for what is shelved, false or taken back', () => {

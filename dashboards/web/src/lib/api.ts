@@ -1,6 +1,7 @@
 /** The HTTP API as functions. Every failure is an ApiError with the server's code, or `network` where none answered. */
 import { named, t, type Word } from '../words/index.svelte';
 import { zh } from '../words/zh';
+import type { AlertPolicy } from './sound';
 import { SessionEnded, type Ticket } from './protocol';
 import { stretchesOf, withRoadIds, type RawArea } from './roadids';
 import type {
@@ -157,6 +158,11 @@ export function placeAfter(alert: Alert): string {
 export async function alertsBefore(place: string | null, limit: number): Promise<AlertPage> {
   const query = new URLSearchParams({ limit: String(limit), ...(place === null ? {} : { before: place }) });
   return call('GET', `/api/findings?${query}`);
+}
+
+/** How loud alerts may be. */
+export async function alertPolicy(): Promise<AlertPolicy> {
+  return call('GET', '/api/alerts/policy');
 }
 
 export interface Story {

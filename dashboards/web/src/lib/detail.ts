@@ -25,7 +25,7 @@ const GATES = new Set(['checkpoint', 'expected_at', 'from_checkpoint', 'to_check
 
 /** Which figures decide, by kind; what is not named follows in the order of the finding. */
 const DECIDING: Record<string, string[]> = {
-  cloned_plate: ['gap_s', 'fastest_s', 'distance_m'],
+  cloned_plate: ['probability', 'gap_s', 'fastest_s', 'distance_m'],
   driving_time: ['driven_min', 'driven_limit_min', 'exceeded', 'rest_min'],
   night_running: ['hours', 'seen_for_min', 'sightings'],
   overspeed: ['speed_kmh', 'limit_kmh', 'over_percent'],
@@ -36,7 +36,7 @@ const DECIDING: Record<string, string[]> = {
   ban: ['vehicle_kind', 'hours', 'permits_asked', 'holidays'],
   route_deviation: ['reason', 'off_s', 'margin_m'],
   device_alarm: ['alarm', 'lasted_s'],
-  position_mismatch: ['away_km', 'explanation', 'silent_min'],
+  position_mismatch: ['explanation', 'probability', 'away_km', 'silent_min'],
 };
 
 /** The finding's own object: its key is the kind. */

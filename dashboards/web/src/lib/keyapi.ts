@@ -35,8 +35,13 @@ export interface FindingFilter {
   shelved: string; // '': not those that were put aside; 'only', 'all'
 }
 
-export function findings(filter: FindingFilter, before: string | null): Promise<PageOf<Alert>> {
-  return page('/api/findings', 'findings', { ...filter, before, limit: 50 });
+export interface FindingPage extends PageOf<Alert> {
+  shelved: number; // put aside now, whether they are listed or not
+}
+
+export async function findings(filter: FindingFilter, before: string | null): Promise<FindingPage> {
+  const answer = await call<{ findings: Alert[]; next: string | null; shelved?: number }>('GET', `/api/findings${query({ ...filter, before, limit: 50 })}`);
+  return { rows: answer.findings, next: answer.next, shelved: answer.shelved ?? 0 };
 }
 
 export function explanation(id: string): Promise<Explanation> {

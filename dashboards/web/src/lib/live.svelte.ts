@@ -1,6 +1,6 @@
 /** What the screens know now: one store, fed by the protocol client, read by the components. */
 import { untrack } from 'svelte';
-import { alertsBefore, area, placeAfter, socketTicket } from './api';
+import { alertPolicy, alertsBefore, area, placeAfter, socketTicket } from './api';
 import { clock } from './clock.svelte';
 import { isHeard } from './sound';
 import { sounds } from './sounds.svelte';
@@ -90,6 +90,7 @@ class Live {
     const retry = () => client.retryNow();
     window.addEventListener('online', retry);
     void this.loadArea();
+    void alertPolicy().then((policy) => sounds.obey(policy), () => undefined); // else the bounds that are built in
     client.start();
     return () => {
       window.removeEventListener('online', retry);
@@ -243,7 +244,7 @@ class Live {
   }
 
   private announce(news: Alert[]): void {
-    const told = news.filter(isHeard); // what people did is no news, nor what they put aside
+    const told = news.filter((alert) => isHeard(alert)); // what people did is no news, nor what they put aside
     if (told.length === 0) return;
     const now = performance.now();
     const since = new Map([...this.newSince].filter(([, ms]) => now - ms < NEW_FOR_MS));

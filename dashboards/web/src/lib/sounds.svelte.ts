@@ -1,5 +1,5 @@
 /** The sounds of alerts. Browsers allow none before a person has touched the page; until then the switch says so. */
-import { isHeard, SoundPace } from './sound';
+import { FIRST_POLICY, isHeard, soundLevel, SoundPace, type AlertPolicy } from './sound';
 import type { Alert } from './types';
 
 const KEY = 'sounds';
@@ -18,6 +18,7 @@ class Sounds {
   private wanted = $state(remembered());
   private context = $state.raw<AudioContext | null>(null);
   private pace = new SoundPace();
+  private policy: AlertPolicy = FIRST_POLICY;
   /** Sounds given since the page began, by level: shown in the page for those who look after it. */
   given = $state.raw<number[]>([]);
   state = $derived<SoundState>(!this.wanted ? 'off' : this.context === null ? 'waiting' : 'on');
@@ -51,9 +52,14 @@ class Sounds {
     }
   }
 
+  obey(policy: AlertPolicy): void {
+    this.policy = policy;
+  }
+
   hear(news: Alert[]): void {
     if (this.state !== 'on') return;
-    const levels = this.pace.take(news.filter(isHeard).map((alert) => alert.level), performance.now());
+    const heard = news.filter((alert) => isHeard(alert, this.policy)).map((alert) => soundLevel(alert, this.policy));
+    const levels = this.pace.take(heard, this.policy, performance.now());
     let after = 0;
     for (const level of levels) after += this.play(level, after) + PAUSE_S;
     if (levels.length > 0) this.given = [...this.given.slice(-99), ...levels];
