@@ -6,6 +6,7 @@ Only places within PLACE_AWAY_M_MAX are found; farther away a point is off the r
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from traffic.geo import EARTH_RADIUS_M, Point, line_length_m
 from traffic.limits import PLACE_AWAY_M_MAX
 from traffic.network import Link
 
-_CELL_DEG = 0.02  # about 2 km: a piece of road lies in few cells, a cell holds few pieces
-_DEGREE_M = math.radians(1.0) * EARTH_RADIUS_M
-_ROWS = 1 << 20  # cells in a column: more than lie between the poles
+CELL_DEG = 0.02  # about 2 km: a piece of road lies in few cells, a cell holds few pieces
+DEGREE_M = math.radians(1.0) * EARTH_RADIUS_M
+CELL_ROWS = 1 << 20  # cells in a column: more than lie between the poles
 _POINTS_AT_ONCE = 4096
-_AGAINST_M = 60.0  # moving the other way on a link counts like being so much farther from it
+AGAINST_M = 60.0  # moving the other way on a link counts like being so much farther from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,18 @@ class Found:
     row: np.ndarray
     stake_m: np.ndarray
     away_m: np.ndarray
+
+
+class Pieces(NamedTuple):
+    """The pieces of line and their grid as columns, for a compiled search."""
+
+    begin: np.ndarray
+    step: np.ndarray
+    bearing: np.ndarray
+    stakes: np.ndarray
+    row: np.ndarray
+    cells: np.ndarray
+    in_cell: np.ndarray
 
 
 class NearestPlaces:
@@ -57,21 +70,34 @@ class NearestPlaces:
 
     def _grid(self) -> tuple[np.ndarray, np.ndarray]:
         """(cell of each entry, ascending; its piece): every piece in each cell that it may be found from."""
-        margin = np.array([PLACE_AWAY_M_MAX / _DEGREE_M] * 2)
+        margin = np.array([PLACE_AWAY_M_MAX / DEGREE_M] * 2)
         if len(self._begin):
             most = min(np.abs(self._begin[:, 1]).max(), 85.0)
             margin = margin / np.array([math.cos(math.radians(most)), 1.0])
         ends = self._begin + self._step
-        low = np.floor((np.minimum(self._begin, ends) - margin) / _CELL_DEG).astype(np.int64)
-        high = np.floor((np.maximum(self._begin, ends) + margin) / _CELL_DEG).astype(np.int64)
+        low = np.floor((np.minimum(self._begin, ends) - margin) / CELL_DEG).astype(np.int64)
+        high = np.floor((np.maximum(self._begin, ends) + margin) / CELL_DEG).astype(np.int64)
         wide = high - low + 1
         count = wide[:, 0] * wide[:, 1]
         piece = np.repeat(np.arange(len(count)), count)
         place = np.arange(len(piece)) - np.repeat(np.cumsum(count) - count, count)
         column = low[piece, 0] + place // wide[piece, 1]
-        cells = column * _ROWS + low[piece, 1] + place % wide[piece, 1]
+        cells = column * CELL_ROWS + low[piece, 1] + place % wide[piece, 1]
         order = np.argsort(cells, kind="stable")
         return cells[order], piece[order]
+
+    @property
+    def pieces(self) -> Pieces:
+        """All that the search goes by."""
+        return Pieces(
+            begin=self._begin,
+            step=self._step,
+            bearing=self._bearing,
+            stakes=self._stakes,
+            row=self._row,
+            cells=self._cells,
+            in_cell=self._pieces,
+        )
 
     def find(self, lon: np.ndarray, lat: np.ndarray, bearing_deg: np.ndarray | None = None) -> Found:
         """The nearest place of each point on any road; a link along the bearing (NaN: not known) is preferred."""
@@ -97,7 +123,7 @@ class NearestPlaces:
 
     def _near(self, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of a point and a piece that it may be near to."""
-        cells = np.floor(lon / _CELL_DEG).astype(np.int64) * _ROWS + np.floor(lat / _CELL_DEG).astype(np.int64)
+        cells = np.floor(lon / CELL_DEG).astype(np.int64) * CELL_ROWS + np.floor(lat / CELL_DEG).astype(np.int64)
         first = np.searchsorted(self._cells, cells, "left")
         count = np.searchsorted(self._cells, cells, "right") - first
         point = np.repeat(np.arange(len(lon)), count)
@@ -111,7 +137,7 @@ class NearestPlaces:
         bearing_deg: np.ndarray | None = None,
     ) -> Found:
         point, piece = pairs
-        scale = np.stack((np.cos(np.radians(lat[point])) * _DEGREE_M, np.full(len(point), _DEGREE_M)), axis=1)
+        scale = np.stack((np.cos(np.radians(lat[point])) * DEGREE_M, np.full(len(point), DEGREE_M)), axis=1)
         step = self._step[piece] * scale
         apart = (np.stack((lon[point], lat[point]), axis=1) - self._begin[piece]) * scale
         square = (step * step).sum(axis=1)
@@ -120,7 +146,7 @@ class NearestPlaces:
         cost = away_m
         if bearing_deg is not None:
             turn = np.radians(bearing_deg)[point] - self._bearing[piece]
-            cost = away_m + np.where(np.isnan(turn), 0.0, (1.0 - np.cos(turn)) / 2.0 * _AGAINST_M)
+            cost = away_m + np.where(np.isnan(turn), 0.0, (1.0 - np.cos(turn)) / 2.0 * AGAINST_M)
         best = np.flatnonzero(away_m <= PLACE_AWAY_M_MAX)
         best = best[np.lexsort((piece[best], cost[best], point[best]))]
         best = best[np.flatnonzero(np.diff(point[best], prepend=-1))]

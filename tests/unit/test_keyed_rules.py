@@ -274,9 +274,19 @@ def test_while_the_next_gate_is_not_heard_of_nothing_is_expected() -> None:
 def test_a_terminal_that_speaks_begins_the_count_anew() -> None:
     story = _overdue()
     story.tell(passage(TANKER, 3, clock("09:00")))
-    story.live([position(TANKER, 100_000, clock("09:30"), 0.0)])
+    story.live([position(TANKER, 100_000, clock("09:30"))])
     assert story.tick(clock("09:40")) == []
     assert len(story.tick(clock("10:05"))) == 1
+
+
+@pytest.mark.parametrize("kmh, lat", [(0.0, 43.5), (60.0, 44.0)])
+def test_who_stands_or_has_turned_off_is_not_expected_until_it_drives_on(kmh: float, lat: float) -> None:
+    story = _overdue()
+    story.tell(passage(TANKER, 3, clock("09:00")))
+    story.live([position(TANKER, 100_000, clock("09:10"), kmh, lat=lat)])
+    assert story.tick(clock("12:00")) == []
+    story.live([position(TANKER, 101_000, clock("12:10"))])
+    assert len(story.tick(clock("12:50"))) == 1
 
 
 def test_at_the_end_of_the_road_and_where_no_usual_time_is_known_nothing_is_expected() -> None:

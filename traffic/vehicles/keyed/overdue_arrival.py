@@ -1,10 +1,11 @@
 """Overdue at the next checkpoint (逾期未到): a vehicle passed a gate and was seen by nothing since, for too long.
 
 Too long is what all but a few drivers need to the next checkpoint of the road in that direction (usual times), and a
-margin. Every position of the vehicle begins the count anew: whose terminal still speaks is not lost, it has stopped or
-turned off before everybody's eyes. While the next checkpoint is not heard of, nothing is expected of the vehicles
-on their way to it. Ticks alone find that time ran out. A sighting that comes late and lies before that takes it back;
-one that lies behind says when the vehicle came.
+margin. Every position of the vehicle begins the count anew: whose terminal still speaks is not lost. A position off the
+known roads, or standing, suspends it: the vehicle has turned off or stopped before everybody's eyes (standing where it
+must not is another rule's matter). While the next checkpoint is not heard of, nothing is expected of the vehicles on
+their way to it. Ticks alone find that time ran out. A sighting that comes late and lies before that takes it back; one
+that lies behind says when the vehicle came.
 """
 
 from collections.abc import Mapping

@@ -4,8 +4,9 @@ import numpy as np
 
 from traffic import findings
 from traffic.limits import LATENESS_S
+from traffic.nearest import Found
 from traffic.plates import vehicle_keys
-from traffic.positions import PLACE
+from traffic.positions import PLACE, PlaceIndex
 from traffic.road_readings import Subject
 from traffic.vehicles.ground import Vehicles
 from traffic.vehicles.keyed import shapes
@@ -80,7 +81,7 @@ def of_positions(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: 
         places = np.zeros(len(rows), PLACE)
         limits = np.zeros(len(rows), np.int16)
     else:
-        places = book.places.find(lon, lat, rows["speed_kmh"], rows["bearing_deg"])
+        places = find_places(book.places, lon, lat, rows["speed_kmh"], rows["bearing_deg"])
         limits = book.places.limits_kmh(places["link"])
     made = _sightings(shapes.POSITION, rows, places, (lon, lat))
     made["source"] = _content(made)
@@ -97,7 +98,7 @@ def of_alarms(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: Veh
     lon, lat = _points(rows)
     places = np.zeros(len(rows), PLACE)
     if book.places is not None:
-        places = book.places.find(lon, lat, rows["speed_kmh"], np.full(len(rows), np.nan))
+        places = find_places(book.places, lon, lat, rows["speed_kmh"], np.full(len(rows), np.nan))
     made = _sightings(shapes.ALARM, rows, places, (lon, lat))
     made["value"] = (rows["bits"] & 0xFFFFFFFF).astype(np.uint32)
     made["source"] = rows["bits"] & 0xFFFFFFFF
@@ -105,6 +106,19 @@ def of_alarms(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: Veh
     seen = _seen(rows, vehicles, places, (lon, lat), np.zeros(len(rows), np.int32))
     made["alarm_rule"] = rules.speaking(findings.DEVICE_ALARM, seen, np.arange(len(rows)))
     return made
+
+
+def find_places(
+    index: PlaceIndex, lon: np.ndarray, lat: np.ndarray, speed_kmh: np.ndarray, bearing_deg: np.ndarray
+) -> np.ndarray:
+    """PlaceIndex.find, with a kernel in the place of its search."""
+    from traffic.vehicles.keyed.kernels import places
+
+    def search(lon: np.ndarray, lat: np.ndarray, bearing: np.ndarray) -> Found:
+        row, stake_m, away_m = places.nearest(index.pieces, lon, lat, np.asarray(bearing, np.float64))
+        return Found(row=row, stake_m=stake_m, away_m=away_m)
+
+    return index.find(lon, lat, speed_kmh, bearing_deg, search=search)
 
 
 def _points(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +184,8 @@ def _standing_matters(rules: KeyedRules, made: np.ndarray, lon: np.ndarray, lat:
 
 def _put_fences(rules: KeyedRules, made: np.ndarray, seen: Seen) -> None:
     """Of the fences near each sighting under a rule the two whose inside is nearest."""
-    placed = np.flatnonzero(np.isfinite(seen.lon))
+    meant = np.logical_or.reduce([rules.concerned[terms.id] for terms in rules.of_kind[findings.GEOFENCE]])
+    placed = np.flatnonzero(np.isfinite(seen.lon) & meant[seen.vehicles.row])
     for number, points in rules.fences.near(seen.lon[placed], seen.lat[placed]).items():
         fence = rules.fences.fences[number]
         at = placed[points]
@@ -180,8 +195,7 @@ def _put_fences(rules: KeyedRules, made: np.ndarray, seen: Seen) -> None:
             if not is_about(terms, fence):
                 continue
             near = np.flatnonzero(~taken & (away <= terms.parameters.margin_m))
-            meant = np.isin(at[near], rules.meant(terms, seen, at[near], anywhere=False))
-            near = near[meant]
+            near = near[np.isin(at[near], rules.meant(terms, seen, at[near], anywhere=False))]
             taken[near] = True
             _put_fence(made, at[near], away[near], (fence.id, terms.id))
 

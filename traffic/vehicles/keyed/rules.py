@@ -6,11 +6,13 @@ Of several rules of one kind that mean a sighting one speaks: a unit's own befor
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from traffic import findings
 from traffic.errors import SettingsError
+from traffic.limits import LATENESS_S
 from traffic.vehicles.areas import Fence
 from traffic.vehicles.ground import Ground, Vehicles
 from traffic.vehicles.keyed import (
@@ -93,6 +95,8 @@ class KeyedRules:
     parking: FenceGrid  # where standing is no matter
     successors: dict[tuple[int, int], int]
     next_of_gate: dict[int, int]  # checkpoint * 4 + direction -> the next one
+    concerned: dict[int, np.ndarray]  # number of a rule -> which rows of the registry its scope means
+    rests_on: tuple[Any, ...]  # parts of the book: as long as they are the same, so is this
 
     def speaking(self, kind: str, seen: Seen, among: np.ndarray) -> np.ndarray:
         """Number of the rule of a kind that speaks of each sighting (0: none); only those `among` are asked about."""
@@ -106,11 +110,13 @@ class KeyedRules:
 
     def meant(self, terms: RuleTerms, seen: Seen, at: np.ndarray, *, anywhere: bool) -> np.ndarray:
         """Which of the sightings `at` a rule means; `anywhere`: whatever place and hour it is."""
-        late = seen.received_us[at] - seen.times_us[at] > terms.lateness_s * 1_000_000
-        at = at[~late]
-        masks: list[Callable[[np.ndarray], np.ndarray]] = [lambda at: terms.concerns(seen.vehicles.take(at))]
+        at = at[self.concerned[terms.id][seen.vehicles.row[at]]]
+        masks: list[Callable[[np.ndarray], np.ndarray]] = []
+        if terms.lateness_s < LATENESS_S:  # else all that came so late are left out already
+            masks.append(lambda at: seen.received_us[at] - seen.times_us[at] <= terms.lateness_s * 1_000_000)
         if not anywhere:
-            masks.append(lambda at: terms.in_force(seen.times_us[at]))
+            if not terms.schedule.always:
+                masks.append(lambda at: terms.in_force(seen.times_us[at]))
             if not terms.everywhere:
                 masks.append(lambda at: _on_place(terms, seen, at))
         given = terms.exemptions
@@ -135,8 +141,15 @@ def _exempt(terms: RuleTerms, seen: Seen, at: np.ndarray, permits: Permits) -> n
     return terms.exempt(seen.vehicles.take(at), seen.times_us[at], seen.places[at], permits)
 
 
-def compile_rules(book: RuleBook) -> KeyedRules:
-    """From a rule book; raises SettingsError for a rule's number that sightings cannot hold."""
+def compile_rules(book: RuleBook, before: KeyedRules | None = None) -> KeyedRules:
+    """From a rule book; `before` where it rests on the same parts (trust changes each half minute, all else seldom).
+
+    Raises SettingsError for a rule's number that sightings cannot hold.
+    """
+    parts = (*book.terms, book.registry, book.usual, book.checkpoints, book.permits, book.rests)
+    if before is not None and len(parts) == len(before.rests_on):
+        if all(now is then for now, then in zip(parts, before.rests_on, strict=True)):
+            return before
     armed = [terms for terms in book.terms if terms.kind in KINDS]
     armed.sort(key=lambda terms: (terms.unit is None, -terms.id))
     row_of = np.full(_RULE_MAX + 1, -1, np.int16)
@@ -151,6 +164,13 @@ def compile_rules(book: RuleBook) -> KeyedRules:
     fences = tuple(fence for fence in ground.fences.values() if 0 < fence.id <= _RULE_MAX)
     margins = [terms.parameters.margin_m for terms in armed if terms.kind == findings.GEOFENCE]
     permits: Permits = book.permits or NO_PERMITS
+    registry = book.registry
+    everybody = Vehicles(
+        keys=registry.keys,
+        vehicle_class=registry.vehicle_class,
+        row=np.arange(len(registry), dtype=np.int64),
+        registry=registry,
+    )
     successors = book.checkpoints.successors()
     return KeyedRules(
         of_kind={kind: tuple(terms for terms in armed if terms.kind == kind) for kind in KINDS},
@@ -158,13 +178,15 @@ def compile_rules(book: RuleBook) -> KeyedRules:
         rules=Rules(row_of=row_of, numbers=numbers),
         ways=_ways_of(book.usual),
         ground=ground,
-        registry=book.registry,
+        registry=registry,
         permits=permits,
         routes=PermittedRoutes.of(permits),
         fences=FenceGrid.of(_about(armed, fences), max(margins, default=0.0)),
         parking=FenceGrid.of(_parking(fences) + rest_fences(book.rests), 0.0),
         successors=successors,
         next_of_gate={gate * 4 + direction: then for (gate, direction), then in successors.items()},
+        concerned={terms.id: terms.concerns(everybody) for terms in armed},
+        rests_on=parts,
     )
 
 

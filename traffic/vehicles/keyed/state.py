@@ -19,12 +19,13 @@ from traffic.vehicles.keyed.shapes import Fresh, Out, Store
 from traffic.vehicles.rules import RuleBook
 
 _ROWS_MIN = 256
-_CAPACITIES = (8, 16, 32, 64, 128, 256)  # sightings; a vehicle's room grows from one to the next
+_CAPACITIES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # sightings; a vehicle's room grows from one to the next
 _FRESH_MAX = 64  # of one vehicle taken in at a time
-_SETTLED_AT_ONCE = 16  # settling waits until so many are ready, because it touches twice the memory
+_SETTLED_AT_ONCE = 8  # settling waits until so many are ready, because it touches twice the memory
 _SETTLE_STEP_US = 120_000_000  # whole slots of positions and alarms are settled together
 _CLOCKS_APART_US = 60_000_000  # doors' clocks may be apart by so much
 _EVENTS = 1 << 14
+_TIME_BITS = 38  # three days of microseconds
 
 Standing = dict[Episode, tuple[np.void, np.ndarray]]  # event, its proofs
 
@@ -75,7 +76,7 @@ class KeyedState:
     def rules_of(self, book: RuleBook) -> KeyedRules:
         """The book's keyed rules, compiled once for each book."""
         if self._compiled is None or self._compiled[0] is not book:
-            self._compiled = (book, compile_rules(book))
+            self._compiled = (book, compile_rules(book, self._compiled and self._compiled[1]))
         return self._compiled[1]
 
     @property
@@ -93,7 +94,7 @@ class KeyedState:
         rules say.
         """
         rows = self._find_or_make(keys)
-        order = np.lexsort((sightings["source"], sightings["kind"], sightings["at"], rows))
+        order = _by_row_and_time(rows, sightings["at"])
         rows, sightings = rows[order], sightings[order]
         starts = np.ones(len(rows), bool)
         starts[1:] = rows[1:] != rows[:-1]
@@ -387,6 +388,14 @@ class KeyedState:
             self._standing.pop(row, None)
         self._cold.difference_update(rows.tolist())
         self._free += rows.tolist()
+
+
+def _by_row_and_time(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The order by row, then time; among equal times any will do, because kernels put them right."""
+    since = at - at.min(initial=np.iinfo(np.int64).max)
+    if since.max(initial=0) >= 1 << _TIME_BITS:
+        return np.lexsort((at, rows))
+    return np.argsort((rows << _TIME_BITS) | since)
 
 
 def _wider(column: np.ndarray, size: int) -> np.ndarray:

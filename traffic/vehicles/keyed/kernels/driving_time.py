@@ -16,7 +16,7 @@ _DAY_LIMIT, _NIGHT_LIMIT, _REST, _LIMIT_24H, _LIMIT_7D, _MOVING, _STEP = range(7
 
 
 @part
-def step(memory, evidence, periods, s, p, usual, out):  # noqa: PLR0913 - a kernel's columns
+def step(memory, evidence, periods, s, p, usual, out):  # noqa: PLR0913, C901 - a kernel reads from top to bottom
     """One passage or position more of a vehicle, by time; `p`: the rule's numbers."""
     if memory["drive_rule"] != s["driving_rule"]:  # another rule speaks now: its own count begins
         _forget(memory)
@@ -51,7 +51,8 @@ def step(memory, evidence, periods, s, p, usual, out):  # noqa: PLR0913 - a kern
     if gap_s > _FAR_APART_S:
         memory["blind_s"] += gap_s
     memory["drive_to"] = s["at"]
-    evidence[shapes.DRIVE_BEFORE] = s
+    if memory["exceeded"]:
+        evidence[shapes.DRIVE_BEFORE] = s
     _look(memory, evidence, periods, s, p, out)
 
 
@@ -75,7 +76,6 @@ def _begin(memory, evidence, s, p):
     _forget(memory)
     memory["drive_from"] = memory["drive_to"] = s["at"]
     evidence[shapes.DRIVE_FIRST] = s
-    evidence[shapes.DRIVE_BEFORE] = s
 
 
 @part
@@ -126,6 +126,7 @@ def _look(memory, evidence, periods, s, p, out):
             exceeded |= IN_7D
     steps = np.int64(memory["driven_s"] / p[_STEP])
     if exceeded and (exceeded != memory["exceeded"] or steps > memory["told_steps"]):
+        evidence[shapes.DRIVE_BEFORE] = s
         memory["exceeded"] = exceeded
         memory["told_steps"] = steps
         memory["day_s"] = _sum(memory, periods, s["at"], _DAY_S)

@@ -4,6 +4,8 @@ from traffic.vehicles.compiled import part
 from traffic.vehicles.keyed import shapes
 from traffic.vehicles.keyed.kernels.events import prove, say
 
+_STANDING_KMH = 3.0
+
 
 @part
 def step(memory, evidence, s, out):
@@ -11,13 +13,12 @@ def step(memory, evidence, s, out):
     if memory["due_told"]:
         _tell(memory, evidence, s, 1, out)
         memory["due_told"] = 0
-        memory["due_at"] = 0
+        memory["due_s"] = memory["due_at"] = 0
     if s["kind"] == shapes.PASSAGE:
         memory["due_rule"] = s["overdue_rule"]
         memory["due_s"] = s["value"] if s["overdue_rule"] != 0 else 0
-        memory["due_at"] = s["at"] + memory["due_s"] * 1_000_000 if memory["due_s"] > 0 else 0
-    elif memory["due_at"] > 0:
-        memory["due_at"] = s["at"] + memory["due_s"] * 1_000_000
+    rests = s["kind"] == shapes.POSITION and (s["road"] == 0 or s["speed_kmh"] < _STANDING_KMH)
+    memory["due_at"] = s["at"] + memory["due_s"] * 1_000_000 if memory["due_s"] > 0 and not rests else 0
 
 
 @part
@@ -26,7 +27,7 @@ def mark(memory, evidence, s, out):
     if memory["due_at"] == 0 or memory["due_told"]:
         return
     if s["flags"] & shapes.QUIET:
-        memory["due_at"] = 0
+        memory["due_s"] = memory["due_at"] = 0
     elif s["at"] >= memory["due_at"]:
         memory["due_told"] = 1
         _tell(memory, evidence, s, 0, out)
