@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 
@@ -40,9 +41,8 @@ class _Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._terminal.connected())
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._terminal.connected())
 
     def data_received(self, data: bytes) -> None:
         self.send(self._terminal.received(data))

@@ -121,8 +121,8 @@ def _run_once(instance: Scratch, kind: str, load: Load, options: Options) -> Run
     instance.set_clock(load.begins_us)
     door = instance.start("doors")
     try:
-        _open(instance)
-        instance.wait_for(lambda: _ready(instance), "the door")
+        open_bus(instance)
+        instance.wait_for(lambda: door_answers(instance), "the door")
         return _sent(instance, kind, load, options, door)
     finally:
         instance.stop_processes()
@@ -139,7 +139,8 @@ def _sent(instance: Scratch, kind: str, load: Load, options: Options, door: Proc
     return Run(per_cpu_s=count / spent_s, per_s=count / elapsed_s)
 
 
-def _open(instance: Scratch) -> None:
+def open_bus(instance: Scratch) -> None:
+    """Let the doors append, though no worker is there."""
     settings = instance.settings
     with redis.Redis.from_url(str(settings.redis_url)) as bus:
         reader = BusReader(bus, bytes_max=settings.bus_bytes_max)
@@ -147,7 +148,8 @@ def _open(instance: Scratch) -> None:
             reader.open(partition, 1)
 
 
-def _ready(instance: Scratch) -> bool:
+def door_answers(instance: Scratch) -> bool:
+    """Whether the door is ready."""
     url = f"http://{instance.settings.host}:{instance.settings.door_port}/readyz"
     try:
         return httpx.get(url, timeout=5).status_code == 200

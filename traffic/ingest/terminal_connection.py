@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntFlag
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import structlog
@@ -108,8 +108,7 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------ the transport
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A terminal or a stranger."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
         self._loop = asyncio.get_running_loop()
         address = transport.get_extra_info("peername")
         self.peer = address[0] if isinstance(address, tuple) else "local"
