@@ -20,6 +20,7 @@ _ALIKE = {
 }  # fmt: skip
 SPEED_ERROR = 0.01
 LOCAL_DIGITS = ALPHABET[:36]
+SPEED_NOISE_KMH = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,20 +145,17 @@ def _track(act: Act, drive: Drive, ground: Map, random: np.random.Generator, nat
     times = np.arange(first, drive.end_us + margin_us, every_us, dtype=np.int64)
     rows = np.zeros(len(times), POSITION)
     rows["observed_at"] = times
-    depot = ground.point(drive, drive.start_us)
-    north = nature.position_noise_m / 111_200.0
-    noise = random.normal(0.0, north, (2, len(times)))
+    noise = random.normal(0.0, nature.position_noise_m / 111_200.0, (2, len(times)))
+    wobble = random.normal(0.0, SPEED_NOISE_KMH, len(times))
     for number, at_us in enumerate(times.tolist()):
-        moves = act.terminal != PARKED and drive.start_us <= at_us < drive.end_us
-        lon, lat, bearing = (
-            ground.point(drive, min(max(at_us, drive.start_us), drive.end_us)) if act.terminal != PARKED else depot
-        )
-        speed = drive.speed_kmh(at_us) if moves else 0.0
+        stands = act.terminal == PARKED or drive.is_off_road(at_us)
+        where_us = drive.start_us if act.terminal == PARKED else min(max(at_us, drive.start_us), drive.end_us)
+        lon, lat, bearing = ground.point(drive, where_us)
+        if stands:
+            lon, lat = ground.yard(lon, lat)
         rows[number]["lon"], rows[number]["lat"] = lon + noise[0, number] * 1.37, lat + noise[1, number]
-        rows[number]["speed_kmh"], rows[number]["bearing_deg"] = (
-            max(0.0, speed + random.normal(0, 0.8)) if moves else 0.0,
-            bearing,
-        )
+        rows[number]["speed_kmh"] = 0.0 if stands else max(0.0, drive.speed_kmh(at_us) + wobble[number])
+        rows[number]["bearing_deg"] = bearing
     return rows
 
 

@@ -11,24 +11,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sim.journeys import Drive, Map, Stop
+from traffic.buckets import SHANGHAI_US
 from traffic.network import RoadsideObject
 from traffic.plates import class_group, plate_key
 
 HOUR_US = 3_600_000_000
 MINUTE_US = 60_000_000
+REST_US = 20 * MINUTE_US
+NIGHT_MIN = {"scheduled_coach": 120.0, "hazardous_goods": 120.0, "heavy_truck": 240.0}  # driven by night at most
+BORDER_MIN = 6.0  # so near to a limit of driving time a finding is neither right nor wrong
 CAR, LARGE = 2, 1  # plate classes of GA 24.7
 OWN, NONE, PARKED = "own", "none", "parked"  # where a terminal says that it is: with the vehicle, nowhere, at the depot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """What really happened and ought to be found: `kind` as in traffic.findings, from and to in microseconds UTC."""
+    """What really happened and ought to be found: `kind` as in traffic.findings, from and to in microseconds UTC.
+
+    Not `certain`: within a few minutes of the limit, so that saying it is neither right nor wrong.
+    """
 
     kind: str
     plate: str
     from_us: int
     to_us: int
     note: str
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,38 +71,40 @@ class Day:
         """Some moment between two local hours of the day."""
         return self.begin_us + int(self.random.uniform(from_h, to_h) * HOUR_US)
 
-    def way(self, from_km: float, to_km: float, gates: int = 2) -> tuple[str, ...]:
-        """A way of such a length."""
-        return self.ground.route(self.random, (from_km, to_km), gates_min=gates)
+    def way(self, from_km: float, to_km: float, gates: int = 2, *, after: str = "") -> tuple[str, ...]:
+        """A way of such a length, from where another one ended if it is named."""
+        return self.ground.route(self.random, (from_km, to_km), gates_min=gates, after=after)
 
 
 Script = Callable[[Day, str], Act]
-K11, K33, H11, K21, K12 = 1111, 1133, 811, 1121, 1112
+K11, K33, H11 = 1111, 1133, 811
+_MARKS = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # no I, no O
 
 
-def plate(number: int, *, large: bool) -> str:
-    """A plate for the number-th vehicle of a day."""
-    letters = "ABCDEFGHJKLMNPQRSTUVWXYZ"
-    region = letters[number // 100_000 % 24]
-    return f"{'辽' if large else '吉'}{region}{number % 100_000:05d}"
+def plate(number: int) -> str:
+    """A plate for the number-th vehicle: spread over all that the province can have, as a day's vehicles are."""
+    spread = number * 2_654_435_761 % (9 * 34**3 * 100)
+    region, rest = "ABCDEFGHJ"[spread % 9], spread // 9
+    marks = "".join(_MARKS[rest // 34**place % 34] for place in range(3))
+    return f"吉{region}{marks}{rest // 34**3 % 100:02d}"
 
 
 # ---------------------------------------------------------------- ordinary vehicles
 def ordinary(day: Day, number: str) -> Act:
     """A car that drives one to three ways and keeps to the limits, more or less."""
-    at_us, drives = day.at(0.0, 20.0), []
+    at_us, drives, here = day.at(0.0, 20.0), [], ""
     for _ in range(int(day.random.integers(1, 4))):
-        drive = day.ground.drive(
-            day.way(15, 180), start_us=at_us, factor=float(np.clip(day.random.normal(0.88, 0.07), 0.6, 1.05))
-        )
+        way = day.way(15, 180, after=here)
+        here = way[-1]
+        drive = day.ground.drive(way, start_us=at_us, factor=float(np.clip(day.random.normal(0.88, 0.07), 0.6, 1.05)))
         drives.append(drive)
         at_us = drive.end_us + int(day.random.uniform(0.3, 3.0) * HOUR_US)
     return Act(plate=number, plate_class=CAR, vehicle_class=K33, body_color=_color(day), drives=tuple(drives))
 
 
 def hurried(day: Day, number: str) -> Act:
-    """A car that is fast for a while, 8 to 18 % over the limit: not a clone."""
-    drive = day.ground.drive(day.way(40, 200), start_us=day.at(0, 21), factor=float(day.random.uniform(1.08, 1.18)))
+    """A car that is a little too fast, within what is tolerated: neither a finding nor a clone."""
+    drive = day.ground.drive(day.way(40, 200), start_us=day.at(0, 21), factor=float(day.random.uniform(1.01, 1.07)))
     return Act(plate=number, plate_class=CAR, vehicle_class=K33, body_color=_color(day), drives=(drive,))
 
 
@@ -151,9 +161,11 @@ def rested_coach(day: Day, number: str) -> Act:
 
 def short_coach(day: Day, number: str) -> Act:
     """A scheduled coach: 60 to 150 km to and fro with breaks, between 6 and 21 o'clock."""
-    at_us, drives = day.at(6.0, 8.0), []
+    at_us, drives, here = day.at(6.0, 8.0), [], ""
     for _ in range(3):
-        drive = day.ground.drive(day.way(60, 150, 2), start_us=at_us, factor=0.82, kmh_max=95.0)
+        way = day.way(60, 150, 2, after=here)
+        here = way[-1]
+        drive = day.ground.drive(way, start_us=at_us, factor=0.82, kmh_max=95.0)
         drives.append(drive)
         at_us = drive.end_us + int(day.random.uniform(35, 80) * MINUTE_US)
     return _coach(day, number, tuple(drives), ())
@@ -174,20 +186,54 @@ def tired_coach(day: Day, number: str) -> Act:
     length_m = day.ground.roads.length_m(way)
     stops = [Stop(at_m=share * length_m, for_s=day.random.uniform(5, 14) * 60) for share in (0.3, 0.62)]
     drive = day.ground.drive(way, start_us=day.at(5.6, 9.0), factor=0.8, stops=stops, kmh_max=85.0)
-    truth = Truth(
-        kind="driving_time", plate=number, from_us=drive.start_us, to_us=drive.end_us, note="over 4 h without a rest"
-    )
-    return _coach(day, number, (drive,), (truth,) if drive.end_us - drive.start_us > 4.25 * HOUR_US else ())
+    return _coach(day, number, (drive,), ())
 
 
 def late_coach(day: Day, number: str) -> Act:
     """A coach that drives from ten in the evening for 2.4 to 3.4 hours without a rest: too long for a night."""
-    way = day.way(190, 260, 4)
-    drive = day.ground.drive(way, start_us=day.at(22.0, 22.3), factor=0.8, kmh_max=80.0)
-    truth = Truth(
-        kind="driving_time", plate=number, from_us=drive.start_us, to_us=drive.end_us, note="over 2 h by night"
-    )
-    return _coach(day, number, (drive,), (truth,) if drive.end_us - drive.start_us > 2.25 * HOUR_US else ())
+    drive = day.ground.drive(day.way(190, 260, 4), start_us=day.at(22.0, 22.3), factor=0.8, kmh_max=80.0)
+    return _coach(day, number, (drive,), ())
+
+
+def tiredness(drives: Sequence[Drive], number: str, *, night_min: float) -> list[Truth]:
+    """Driving longer than four hours, or than so many minutes of the night, without a rest of twenty minutes."""
+    found = []
+    for begin_us, end_us in _periods(drives):
+        whole_min = (end_us - begin_us) / MINUTE_US
+        over_min = max(whole_min - 240.0, _night_min(begin_us, end_us) - night_min)
+        if over_min > -BORDER_MIN:
+            found.append(
+                Truth(
+                    kind="driving_time", plate=number, from_us=begin_us, to_us=end_us, certain=over_min > BORDER_MIN,
+                    note=f"{whole_min:.0f} min without a rest",
+                )
+            )  # fmt: skip
+    return found
+
+
+def _periods(drives: Sequence[Drive]) -> list[tuple[int, int]]:
+    """From a rest to the next one: rests part drives, and the long stops within them."""
+    moving = []
+    for drive in drives:
+        begin_us = drive.start_us
+        for stop in np.flatnonzero((np.diff(drive.metres) == 0) & (np.diff(drive.at_us) >= REST_US)).tolist():
+            moving.append((begin_us, int(drive.at_us[stop])))
+            begin_us = int(drive.at_us[stop + 1])
+        moving.append((begin_us, drive.end_us))
+    periods = [moving[0]]
+    for begin_us, end_us in moving[1:]:
+        if begin_us - periods[-1][1] < REST_US:
+            periods[-1] = (periods[-1][0], end_us)
+        else:
+            periods.append((begin_us, end_us))
+    return periods
+
+
+def _night_min(begin_us: int, end_us: int) -> float:
+    """Minutes between 22:00 and 06:00."""
+    minutes = np.arange(begin_us, end_us, MINUTE_US)
+    hours = (minutes + SHANGHAI_US) // HOUR_US % 24
+    return float(np.count_nonzero((hours >= 22) | (hours < 6)))
 
 
 def night_coach(day: Day, number: str) -> Act:
@@ -269,7 +315,7 @@ def stopped_coach(day: Day, number: str) -> Act:
     """A coach that stands on the lane for 25 to 60 minutes."""
     way = day.way(70, 200, 3)
     at_m = _away_from_rests(day, way)
-    stop = Stop(at_m=at_m, for_s=float(day.random.uniform(25, 60) * 60))
+    stop = Stop(at_m=at_m, for_s=float(day.random.uniform(25, 60) * 60), on_lane=True)
     drive = day.ground.drive(way, start_us=day.at(6, 17), factor=0.8, stops=(stop,), kmh_max=90.0)
     truth = Truth(
         kind="long_stop", plate=number, from_us=drive.when(at_m), to_us=drive.when(at_m) + int(stop.for_s * 1e6),
@@ -377,39 +423,42 @@ def _away_from_rests(day: Day, way: Sequence[str]) -> float:
             return at_m
 
 
-SCRIPTS: dict[str, tuple[Script, bool]] = {  # name: (script, drives a large vehicle)
-    "ordinary": (ordinary, False),
-    "hurried": (hurried, False),
-    "cloned": (cloned, False),
-    "speeding_section": (speeding_section, False),
-    "rested_coach": (rested_coach, True),
-    "short_coach": (short_coach, True),
-    "working_lorry": (working_lorry, True),
-    "tired_coach": (tired_coach, True),
-    "late_coach": (late_coach, True),
-    "night_coach": (night_coach, True),
-    "airport_coach": (airport_coach, True),
-    "tanker": (tanker, True),
-    "night_tanker": (night_tanker, True),
-    "lost_tanker": (lost_tanker, True),
-    "fast_lorry": (fast_lorry, True),
-    "stopped_coach": (stopped_coach, True),
-    "alarmed_lorry": (alarmed_lorry, True),
-    "unplugged_lorry": (unplugged_lorry, True),
-    "overdue": (overdue, True),
-    "scrapped": (scrapped, True),
-    "falsely_registered": (falsely_registered, True),
+SCRIPTS: dict[str, Script] = {
+    "ordinary": ordinary,
+    "hurried": hurried,
+    "cloned": cloned,
+    "speeding_section": speeding_section,
+    "rested_coach": rested_coach,
+    "short_coach": short_coach,
+    "working_lorry": working_lorry,
+    "tired_coach": tired_coach,
+    "late_coach": late_coach,
+    "night_coach": night_coach,
+    "airport_coach": airport_coach,
+    "tanker": tanker,
+    "night_tanker": night_tanker,
+    "lost_tanker": lost_tanker,
+    "fast_lorry": fast_lorry,
+    "stopped_coach": stopped_coach,
+    "alarmed_lorry": alarmed_lorry,
+    "unplugged_lorry": unplugged_lorry,
+    "overdue": overdue,
+    "scrapped": scrapped,
+    "falsely_registered": falsely_registered,
 }
 
 
 def perform(day: Day, counts: dict[str, int], *, first: int = 0) -> Iterator[Act]:
-    """So many acts of each script; vehicles are numbered from `first`."""
+    """So many acts of each script, each by a vehicle of its own; vehicles are numbered from `first`."""
     number = first
     for name, count in counts.items():
-        script, large = SCRIPTS[name]
+        script = SCRIPTS[name]
         for _ in range(count):
-            yield script(day, plate(number, large=large))
-            number += 7  # neighbours differ in more than one character now and then, as real plates do
+            act = script(day, plate(number))
+            night_min = NIGHT_MIN.get(act.registered)
+            tired = tiredness(act.drives, act.plate, night_min=night_min) if night_min and act.terminal == OWN else []
+            yield replace(act, truths=(*act.truths, *tired))
+            number += 1
 
 
 def vehicle_key_of(act: Act) -> int:

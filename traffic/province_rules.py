@@ -135,6 +135,15 @@ RULES: tuple[RuleRow, ...] = (
         note=UNCHECKED,
     ),
     _vehicle(
+        82,
+        "overspeed",
+        "客车、货车高速公路超过100公里/小时",
+        "《道路交通安全法实施条例》第七十八条：小型载客汽车以外的机动车在高速公路上最高车速不得超过每小时100公里",
+        parameters={"limit_kmh": 100},
+        scope={"kinds": [*_CAREFULLY_WATCHED, "heavy_truck", "school_bus"], "road_kinds": ["expressway"]},
+        note=UNCHECKED,
+    ),
+    _vehicle(
         9,
         "registry_state",
         "逾期未检验车辆上路行驶",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import dashboards.evaluate.incidents as incidents
 import dashboards.evaluate.links as links
+import dashboards.evaluate.rules as rules
 import dashboards.evaluate.section_speed as section_speed
 from dashboards.bench.measured import Measurement, Progress, as_text
 from dashboards.bench.measured import run as _run
@@ -13,6 +14,7 @@ __all__ = ["EVALUATIONS", "as_text", "run"]
 EVALUATIONS: dict[str, Measurement] = {
     "incidents": incidents.EVALUATION,
     "links": links.EVALUATION,
+    "rules": rules.EVALUATION,
     "section_speed": section_speed.EVALUATION,
 }
 
