@@ -1,10 +1,16 @@
 """Terminals at their door: register, log in, tell where they are; each answer only after the bus has the record."""
 
+import asyncio
+import contextlib
+import os
+import sys
 from datetime import timedelta
 
 import psycopg
 import pytest
+import redis
 
+from dashboards.checks import environment
 from tests.conftest import wait_until_async
 from tests.terminalkit import (
     CODE,
@@ -23,8 +29,9 @@ from traffic.errors import Reason
 from traffic.ingest import jt808_bodies as bodies
 from traffic.ingest.jt808 import V2013, V2019, Kind, Message, Registered, Result, encode, in_parts
 from traffic.plates import plate_key
-from traffic.readings import Door, EntryKind
+from traffic.readings import Door, EntryKind, decode_entry
 from traffic.settings import Settings
+from traffic.stream import BusReader, stream_key
 
 
 @pytest.mark.parametrize("version", [V2013, V2019])
@@ -287,3 +294,48 @@ async def test_at_the_end_what_was_received_is_on_the_bus_and_answered(
     answered = [bodies.read_answer(message.body) for message in client.heard if message.kind == Kind.GENERAL_ANSWER]
     taken = sum(1 for serial, _, result in answered if result == Result.OK and serial in serials)
     assert taken + 1 == len(door.rows(EntryKind.POSITIONS))
+
+
+async def test_the_doors_process_serves_terminals_and_ends_with_all_answered(
+    settings: Settings, owner: psycopg.Connection, world: World
+):
+    """The real process, on its own event loop, told to stop while a terminal speaks."""
+    enter(owner, range(1, 2), WEST_SQUADRON, code=CODE)
+    with redis.Redis.from_url(str(settings.redis_url)) as bus:
+        for partition in range(settings.partitions):
+            BusReader(bus, bytes_max=settings.bus_bytes_max).open(partition, 1)
+        code = "from traffic.ingest.server import run; from traffic.settings import load_settings; run(load_settings())"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, env=environment(settings, os.environ)
+        )
+        client = await _first_client(settings.terminal_port)
+        await wait_until_async(lambda: _logs_in(client), what="the terminal logs in")
+        serials = [client.say(Kind.POSITION, position(whole_second(world.now, -n))) for n in range(50)]
+        await client.result(serials[0])
+        process.terminate()
+        await client.closed()
+        assert await process.wait() == 0
+        answers = [bodies.read_answer(heard.body) for heard in client.heard if heard.kind == Kind.GENERAL_ANSWER]
+        taken = 1 + sum(serial in serials and result == Result.OK for serial, _, result in answers)
+        kept = 0
+        for partition in range(settings.partitions):
+            for _, fields in bus.xrange(stream_key(partition)):  # type: ignore[union-attr]
+                kind, content = decode_entry(fields[b"e"])
+                kept += len(content) if kind is EntryKind.POSITIONS else 0  # type: ignore[arg-type]
+        assert taken == kept > 0
+
+
+async def _first_client(port: int) -> Client:
+    found: list[Client] = []
+
+    async def connected() -> bool:
+        with contextlib.suppress(OSError):
+            found.append(await Client.connect(port))
+        return bool(found)
+
+    await wait_until_async(connected, timeout=60, what="the process listens")
+    return found[0]
+
+
+async def _logs_in(client: Client) -> bool:
+    return await client.log_in() == Result.OK
