@@ -48,7 +48,10 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
       signal: AbortSignal.timeout(body instanceof File ? UPLOAD_TIMEOUT_MS : TIMEOUT_MS),
       ...sent(body),
     });
-    content = await response.json().catch(() => null);
+    content = await response.json().catch((error: unknown) => {
+      if (response.ok) throw error; // cut off on its way: what is missing must not look like nothing
+      return null;
+    });
   } catch (error) {
     throw new ApiError(0, 'network', String(error));
   }
