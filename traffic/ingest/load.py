@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import psycopg
 import structlog
+from psycopg import sql
 
+from traffic.binary_rows import BinaryRows
 from traffic.database import queries
 from traffic.ingest.catalogue import NO_ROADSIDE, Catalogue, Device, Gate, Object, Roadside, Thing, Things, build
 from traffic.ingest.links import NO_LINK, LinkWrong, read_link
@@ -22,7 +24,7 @@ SQL = queries("traffic.ingest")
 _ROADS = ("roads", "links", "chainage")  # large: read again only when the network's version has grown
 _ROADSIDE = ("detectors", "crews", "objects")
 Rows = Mapping[str, Sequence[Any]]
-_REGISTERED_AT_ONCE = 20_000  # rows between which other senders are heard
+_REGISTERED = np.dtype([("key", "<i8"), ("class", "<i2"), ("color", "<i2"), ("enabled", "?")])
 
 log = structlog.get_logger(__name__)
 
@@ -69,16 +71,14 @@ async def _registered(connection: psycopg.AsyncConnection, known: Registered, ve
         return known
     if version < known.version:  # the tables were made anew
         known = NOBODY
-    found: list[tuple[int, int, int, bool]] = []
-    async with connection.cursor(name="registered") as cursor:
-        await cursor.execute(SQL["registered"], {"since": known.version})
-        while rows := await cursor.fetchmany(_REGISTERED_AT_ONCE):
-            found += rows
-    keys, classes, colors, enabled = zip(*found, strict=True) if found else ((), (), (), ())
-    changes = Registered(
-        version=version, keys=np.array(keys, "<i8"), classes=np.array(classes, "<i2"), colors=np.array(colors, "<i2")
-    )
-    return await asyncio.to_thread(known.with_changes, changes, np.array(enabled, bool))
+    statement = sql.SQL(SQL["registered"]).format(since=sql.Literal(known.version))  # type: ignore[arg-type]
+    reader = BinaryRows(_REGISTERED)
+    async with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        async for piece in copy:
+            reader.add(piece)
+    rows = reader.rows()
+    changes = Registered(version=version, keys=rows["key"], classes=rows["class"], colors=rows["color"])
+    return await asyncio.to_thread(known.with_changes, changes, rows["enabled"])
 
 
 def _small(secrets: bool) -> tuple[str, ...]:

@@ -26,8 +26,10 @@ SELECT unit_id, parent_id FROM unit_parent WHERE valid_from <= %(at)s AND valid_
 
 -- name: registered
 -- Vehicles whose row of the registry changed behind a version: key, class (where none is stored, the group's own), colour.
-SELECT (plate_key << 3) | class_group, CASE WHEN plate_class > 0 THEN plate_class ELSE class_group END, plate_color, enabled
-FROM key_vehicle WHERE version > %(since)s;
+COPY (
+    SELECT (plate_key << 3) | class_group, CASE WHEN plate_class > 0 THEN plate_class ELSE class_group END, plate_color, enabled
+    FROM key_vehicle WHERE version > {since}
+) TO STDOUT (FORMAT BINARY);
 
 -- name: detectors
 -- Detectors with their owners.
