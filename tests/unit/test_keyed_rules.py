@@ -400,7 +400,7 @@ def test_a_flood_of_one_vehicle_is_bounded_and_judged_in_turns() -> None:
     flood = [position(COACH, 1000 + n, clock("09:00") + n * 250_000, 130) for n in range(3000)]
     story.tell(*flood, now=clock("09:13"))
     row = int(story.keyed.find(np.array([int(flood[0]["subject"][0]) << 3 | 1]))[0])
-    assert story.keyed.store.count[row] <= 192
+    assert story.keyed.store.held[row] <= 192
     assert len(story.active) == 1
 
 

@@ -30,6 +30,8 @@ KERNELS = (
     "traffic.vehicles.path_kernels",
     "traffic.vehicles.watch_kernels",
     "traffic.vehicles.keyed.kernels.fold",
+    "traffic.vehicles.keyed.kernels.places",
+    "traffic.vehicles.keyed.kernels.stretches",
 )
 _config: Any = numba.config
 _PREFIX, _READY = "kernels-", "ready"

@@ -96,7 +96,7 @@ def _take_in(
                 out = keyed.out
                 upto = fold.judge(keyed.store, fresh, turns[-1][1], rules.rules, rules.ways, out)
                 turns[-1] = (fresh, upto)
-                candidates += _told(keyed, book, rules, fresh, int(out.count[0]))
+                candidates += _told(keyed, book, rules, fresh, int(out.written[0]))
     except BaseException:
         for fresh, upto in reversed(turns):
             fold.undo(keyed.store, fresh, upto, rules.rules, rules.ways, keyed.out)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,8 @@ def read(logical: int, page: bytes) -> Page:
     )  # fmt: skip
     if len(body) != _HEAD.itemsize + sum(dtype.itemsize * many for dtype, many in wanted):
         raise SnapshotUnreadable(f"keyed page {logical} has not the length that its head tells")
-    parts, at = [], _HEAD.itemsize
+    parts: list[Any] = []
+    at = _HEAD.itemsize
     for dtype, many in wanted:
         parts.append(np.frombuffer(body, dtype, many, at))
         at += dtype.itemsize * many

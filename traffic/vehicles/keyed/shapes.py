@@ -163,11 +163,11 @@ PARAMETERS = 12  # numbers of one rule that the kernels know
 
 # ---------------------------------------------------------------- what kernels are handed
 class Out(NamedTuple):
-    """`count`: [events written, number of the vehicle that speaks, side]."""
+    """`written`: [events written, number of the vehicle that speaks, side]."""
 
     events: np.ndarray
     proofs: np.ndarray
-    count: np.ndarray
+    written: np.ndarray
 
 
 class Ways(NamedTuple):
@@ -186,7 +186,7 @@ class Rules(NamedTuple):
 
 
 class Store(NamedTuple):
-    """The columns of KeyedState, one row a vehicle. `pending`: all vehicles' together, each from its `start` on."""
+    """The columns of KeyedState, one row a vehicle. `pending`: of all; `held` of each from its `start` on."""
 
     head: np.ndarray
     head_evidence: np.ndarray
@@ -195,7 +195,7 @@ class Store(NamedTuple):
     periods: np.ndarray
     pending: np.ndarray
     start: np.ndarray
-    count: np.ndarray
+    held: np.ndarray
     settled_to: np.ndarray
     due: np.ndarray  # when the first timer runs out; 0: none
     gate: np.ndarray  # checkpoint * 4 + direction of a vehicle that is expected at the next one; 0: none
@@ -219,5 +219,5 @@ def room_for(events: int) -> Out:
     return Out(
         events=np.zeros(events, EVENT),
         proofs=np.zeros((events, PROOFS), SIGHTING),
-        count=np.zeros(3, np.int64),
+        written=np.zeros(3, np.int64),
     )

@@ -59,7 +59,7 @@ class KeyedState:
             periods=np.zeros((_ROWS_MIN, shapes.PERIODS), shapes.PERIOD),
             pending=np.zeros(_ROWS_MIN * _CAPACITIES[0], shapes.SIGHTING),
             start=np.zeros(_ROWS_MIN, np.int64),
-            count=np.zeros(_ROWS_MIN, np.int64),
+            held=np.zeros(_ROWS_MIN, np.int64),
             settled_to=np.zeros(_ROWS_MIN, np.int64),
             due=np.zeros(_ROWS_MIN, np.int64),
             gate=np.zeros(_ROWS_MIN, np.int64),
@@ -82,7 +82,7 @@ class KeyedState:
     @property
     def out(self) -> Out:
         """Where kernels write events; empty after it was asked for."""
-        self._out.count[:] = 0
+        self._out.written[:] = 0
         return self._out
 
     # ------------------------------------------------------------ taking in
@@ -162,7 +162,7 @@ class KeyedState:
         """Settle what no record within the lateness can come before any more."""
         heard = self._heard_us[self._logical[rows]]
         before = (heard - LATENESS_S * 1_000_000 - _CLOCKS_APART_US) // _SETTLE_STEP_US * _SETTLE_STEP_US
-        ready = self.store.count[rows] >= _SETTLED_AT_ONCE
+        ready = self.store.held[rows] >= _SETTLED_AT_ONCE
         self._settle(rows[ready], before[ready], _SETTLED_AT_ONCE, rules)
 
     def _settle(self, rows: np.ndarray, before: np.ndarray, least: int, rules: KeyedRules) -> None:
@@ -172,7 +172,7 @@ class KeyedState:
         while begin < len(rows):
             out = self.out
             begin = settle(self.store, rows, begin, before, least, rules.rules, rules.ways, out)
-            for number in range(int(out.count[0])):
+            for number in range(int(out.written[0])):
                 self._settle_event(out.events[number].copy(), out.proofs[number].copy())
 
     def _settle_event(self, event: np.void, proofs: np.ndarray) -> None:
@@ -194,13 +194,13 @@ class KeyedState:
 
     def _make_room(self, rows: np.ndarray, more: np.ndarray, rules: KeyedRules) -> None:
         """Afterwards so many sightings fit in; of one that has too many the oldest are settled before their time."""
-        crowded = self.store.count[rows] + more > shapes.PENDING_MAX + _FRESH_MAX
+        crowded = self.store.held[rows] + more > shapes.PENDING_MAX + _FRESH_MAX
         for row, wanted in zip(rows[crowded].tolist(), more[crowded].tolist(), strict=True):
-            start, count = int(self.store.start[row]), int(self.store.count[row])
+            start, count = int(self.store.start[row]), int(self.store.held[row])
             keep = max(0, shapes.PENDING_MAX - wanted)
             before = int(self.store.pending["at"][start + count - keep - 1]) + 1
             self._settle(np.array([row]), np.array([before]), 1, rules)
-        wanted = self.store.count[rows] + more
+        wanted = self.store.held[rows] + more
         short = wanted > self._capacity[rows]
         for row, size in zip(rows[short].tolist(), wanted[short].tolist(), strict=True):
             self._move(row, size)
@@ -218,7 +218,7 @@ class KeyedState:
                 wider = np.zeros(max(self._pending_size, 2 * len(store.pending)), shapes.SIGHTING)
                 wider[: len(store.pending)] = store.pending
                 self.store = store = store._replace(pending=wider)
-        count, old = int(store.count[row]), int(store.start[row])
+        count, old = int(store.held[row]), int(store.start[row])
         store.pending[start : start + count] = store.pending[old : old + count]
         if self._capacity[row]:
             self._rooms[int(self._capacity[row])].append(old)
@@ -286,7 +286,7 @@ class KeyedState:
         rows = np.flatnonzero(self._used[: self._size] & known & (self._logical[: self._size] == logical))
         rows = rows[np.argsort(self._keys[rows])]
         store = self.store
-        count = store.count[rows]
+        count = store.held[rows]
         place = np.repeat(store.start[rows], count) + np.arange(int(count.sum()))
         place -= np.repeat(np.cumsum(count) - count, count)
         return pages.write(
@@ -326,7 +326,7 @@ class KeyedState:
         store.settled[rows] = read.memory
         store.settled_evidence[rows] = read.evidence
         store.periods[rows] = read.periods
-        store.count[rows] = read.count
+        store.held[rows] = read.count
         place = np.repeat(store.start[rows], read.count) + np.arange(len(read.pending))
         place -= np.repeat(np.cumsum(read.count) - read.count, read.count)
         store.pending[place] = read.pending

@@ -119,7 +119,7 @@ def find_same(pending, s):
 @part
 def insert(store, row, s, fate, displaced, at):  # noqa: PLR0913 - a kernel's columns
     """Put a sighting among the pending ones of a vehicle, or leave it out where it is known or not the first."""
-    start, count = store.start[row], store.count[row]
+    start, count = store.start[row], store.held[row]
     if s["at"] < store.settled_to[row]:
         return
     same = find_same(store.pending[start : start + count], s)
@@ -138,14 +138,14 @@ def insert(store, row, s, fate, displaced, at):  # noqa: PLR0913 - a kernel's co
         store.pending[place] = store.pending[place - 1]
         place -= 1
     store.pending[place] = s
-    store.count[row] = count + 1
+    store.held[row] = count + 1
 
 
 @part
 def _appended(store, row, fresh, begin, end):
     """Whether all fresh sightings of a vehicle come behind all that it has, in order."""
-    last = store.start[row] + store.count[row] - 1
-    if store.count[row] > 0 and not is_before(store.pending[last], fresh.sightings[begin]):
+    last = store.start[row] + store.held[row] - 1
+    if store.held[row] > 0 and not is_before(store.pending[last], fresh.sightings[begin]):
         return False
     for n in range(begin, end):
         if fresh.sightings[n]["at"] < store.settled_to[row]:
@@ -164,7 +164,7 @@ def refold(store, row, rules, ways, out):
     start = store.start[row]
     fold(
         store.head[row], store.head_evidence[row], store.periods[row],
-        store.pending[start : start + store.count[row]], rules, ways, out,
+        store.pending[start : start + store.held[row]], rules, ways, out,
     )  # fmt: skip
 
 
@@ -189,8 +189,8 @@ def watch(store, row):
 def refold_all(store, rows, begin, rules, ways, out):  # noqa: PLR0913 - a kernel's columns
     """The heads of these vehicles from number `begin` on; returns the first one left for want of room."""
     for n in range(begin, len(rows)):
-        steps = store.count[rows[n]]
-        if out.count[0] + steps * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and n > begin:
+        steps = store.held[rows[n]]
+        if out.written[0] + steps * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and n > begin:
             return n
         refold(store, rows[n], rules, ways, out)
         watch(store, rows[n])
@@ -205,26 +205,26 @@ def judge(store, fresh, begin, rules, ways, out):  # noqa: PLR0913 - a kernel's 
     """
     for n in range(begin, len(fresh.rows)):
         row, first, end = fresh.rows[n], fresh.first[n], fresh.first[n + 1]
-        steps = 2 * (store.count[row] + end - first)
-        if out.count[0] + steps * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and n > begin:
+        steps = 2 * (store.held[row] + end - first)
+        if out.written[0] + steps * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and n > begin:
             return n
-        out.count[1] = n
+        out.written[1] = n
         if _appended(store, row, fresh, first, end):
-            out.count[2] = shapes.DIRECT
+            out.written[2] = shapes.DIRECT
             for at in range(first, end):
-                had = store.count[row]
+                had = store.held[row]
                 insert(store, row, fresh.sightings[at], fresh.fate, fresh.displaced, at)
-                if store.count[row] > had:
+                if store.held[row] > had:
                     take(
                         store.head[row], store.head_evidence[row], store.periods[row], fresh.sightings[at], rules, ways,
                         out,
                     )  # fmt: skip
         else:
-            out.count[2] = shapes.BEFORE
+            out.written[2] = shapes.BEFORE
             refold(store, row, rules, ways, out)
             for at in range(first, end):
                 insert(store, row, fresh.sightings[at], fresh.fate, fresh.displaced, at)
-            out.count[2] = shapes.AFTER
+            out.written[2] = shapes.AFTER
             refold(store, row, rules, ways, out)
         watch(store, row)
     return len(fresh.rows)
@@ -238,16 +238,16 @@ def undo(store, fresh, upto, rules, ways, out):  # noqa: PLR0913 - a kernel's co
         for at in range(fresh.first[n + 1] - 1, fresh.first[n] - 1, -1):
             if fresh.fate[at] == 0:
                 continue
-            start, count = store.start[row], store.count[row]
+            start, count = store.start[row], store.held[row]
             place = find_same(store.pending[start : start + count], fresh.sightings[at])
             if place < 0:
                 continue
             for later in range(start + place, start + count - 1):
                 store.pending[later] = store.pending[later + 1]
-            store.count[row] = count - 1
+            store.held[row] = count - 1
             if fresh.fate[at] == 2:
                 insert(store, row, fresh.displaced[at], fresh.fate, fresh.displaced, at)
-        out.count[0] = 0
+        out.written[0] = 0
         refold(store, row, rules, ways, out)
         watch(store, row)
 
@@ -260,22 +260,22 @@ def settle(store, rows, begin, before, least, rules, ways, out):  # noqa: PLR091
     """
     for n in range(begin, len(rows)):
         row = rows[n]
-        start, count = store.start[row], store.count[row]
-        if out.count[0] + count * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and n > begin:
+        start, count = store.start[row], store.held[row]
+        if out.written[0] + count * shapes.EVENTS_OF_SIGHTING_MAX > len(out.events) and n > begin:
             return n
         ready = 0
         while ready < count and store.pending[start + ready]["at"] < before[n]:
             ready += 1
         if ready < least or ready == 0:
             continue
-        out.count[1], out.count[2] = row, shapes.SETTLED
+        out.written[1], out.written[2] = row, shapes.SETTLED
         fold(
             store.settled[row], store.settled_evidence[row], store.periods[row],
             store.pending[start : start + ready], rules, ways, out,
         )  # fmt: skip
         for later in range(start, start + count - ready):
             store.pending[later] = store.pending[later + ready]
-        store.count[row] = count - ready
+        store.held[row] = count - ready
         if before[n] > store.settled_to[row]:
             store.settled_to[row] = before[n]
     return len(rows)
