@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.checks import PORTS
 from tests.conftest import free_port, wait_until
 from traffic.settings import HOUSE
 
@@ -103,7 +104,7 @@ def folder(open_folder: Path) -> Path:
 @pytest.fixture
 def instance(folder: Path) -> Iterator[Instance]:
     """An instance that is ended, whatever the test does."""
-    ports = {f"TRAFFIC_{name}": str(free_port()) for name in ("PORT", "SOCKET_PORT", "DOOR_PORT")}
+    ports = {f"TRAFFIC_{name.upper()}": str(free_port()) for name in PORTS}
     made = Instance(folder=folder, settings={**ports, "TRAFFIC_PARTITIONS": "4"})
     yield made
     if made.process and made.process.poll() is None:

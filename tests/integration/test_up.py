@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from dashboards.checks import PORTS
 from tests.conftest import free_port, wait_until
 from tests.integration.test_supervisor import Instance
 from traffic.settings import HOUSE
@@ -16,7 +17,7 @@ from traffic.settings import HOUSE
 
 def started(folder: Path, **settings: str) -> Instance:
     """An instance of the real command, its output in a file."""
-    ports = {f"TRAFFIC_{name}": str(free_port()) for name in ("PORT", "SOCKET_PORT", "DOOR_PORT")}
+    ports = {f"TRAFFIC_{name.upper()}": str(free_port()) for name in PORTS}
     instance = Instance(folder=folder, settings={**ports, **settings})
     environment = {**os.environ, "TRAFFIC_DATA_DIR": str(folder), **instance.settings}
     with folder.with_name(f"{folder.name}.out").open("wb") as out:
