@@ -59,3 +59,11 @@ SELECT EXISTS (SELECT FROM finding WHERE id = %(id)s) AS seen;
 INSERT INTO terminal_message (terminal_id, kind, body, finding_id, state, asked_by, unit_id, asked_at, until, audience)
 VALUES (%(terminal)s, 'text', %(body)s, %(finding)s, 'queued', %(by)s, %(unit)s, %(now)s, %(until)s, %(audience)s)
 RETURNING id;
+
+-- name: enter
+-- A terminal as people enter it; one that is known is changed. Its own number and its code are not theirs to tell.
+INSERT INTO terminal (phone, plate_key, class_group, plate, plate_color, unit_id, enabled)
+VALUES (%(phone)s, %(plate_key)s, %(class_group)s, %(plate)s, %(plate_color)s, %(unit)s, %(enabled)s)
+ON CONFLICT (phone) DO UPDATE SET plate_key = excluded.plate_key, class_group = excluded.class_group, plate = excluded.plate,
+    plate_color = excluded.plate_color, unit_id = excluded.unit_id, enabled = excluded.enabled
+RETURNING id;

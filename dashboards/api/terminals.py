@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 import redis
 import structlog
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Body, Path, Query
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
@@ -15,19 +15,20 @@ from pydantic import BaseModel, Field
 from dashboards.api.errors import Conflict, NotFound, Wrong
 from dashboards.api.registry_reach import beginning
 from dashboards.api.units import load_tree
-from dashboards.auth import DepsOf, DevicesActor, SameSite, TerminalSpeaker
+from dashboards.auth import DepsOf, DevicesActor, RegistryImporter, SameSite, TerminalSpeaker
 from dashboards.deps import Deps
 from dispatch import people
 from traffic.database import queries
 from traffic.ingest.jt808 import V2013
 from traffic.ingest.jt808_bodies import BodyMalformed, text_body
 from traffic.ingest.terminal_words import WORDS_CHANNEL
-from traffic.plates import fold
+from traffic.plates import PLATE_CHARS_MAX, class_group, fold, plate_key
 
 SQL = queries("dashboards", "terminals.sql")
 SILENT = timedelta(minutes=5)  # several heartbeats missed
 TEXTS_OPEN_MAX = 10  # of one terminal
 TEXTS_SHOWN = 20
+ENTERED_MAX = 1_000  # in one request
 HIGHEST_ID = 2**31 - 1
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,17 @@ class Text(BaseModel):
     tts: bool = False
     until_min: int = Field(default=10, ge=1, le=24 * 60, description="so long it waits for the terminal")
     finding: UUID | None = Field(default=None, description="the finding that it is about")
+
+
+class Entered(BaseModel):
+    """A terminal as a site enters it: it then registers by itself. `unit`: whose it is to watch over."""
+
+    phone: str = Field(pattern=r"^\d{1,20}$")
+    plate: str = Field(min_length=1, max_length=16, pattern=r"^[^\x00]*$")
+    plate_class: int = Field(default=0, ge=0, le=99, description="GA 24.7; 0: the registry knows")
+    plate_color: int = Field(default=0, ge=0, le=99, description="JT/T 697.7")
+    unit: int = Field(ge=1, le=2**31 - 1)
+    enabled: bool = True
 
 
 @router.get("/terminals")
@@ -63,6 +75,22 @@ async def list_terminals(
     async with deps.reach.as_viewer(actor.viewer) as connection:
         found = await _rows(connection, "terminals", values)
     return {"terminals": found, "next": found[-1]["id"] if len(found) == limit else None}
+
+
+@router.put("/terminals", dependencies=[SameSite])
+async def enter(
+    entered: Annotated[list[Entered], Body(min_length=1, max_length=ENTERED_MAX)], actor: RegistryImporter, deps: DepsOf
+) -> dict[str, Any]:
+    """Enter terminals, or change those that have the telephone numbers: all or none. The doors know within seconds."""
+    values = [_entered(number, one) for number, one in enumerate(entered)]
+    try:
+        async with deps.reach.as_viewer(actor.viewer) as connection:
+            ids = [(await _rows(connection, "enter", row))[0]["id"] for row in values]
+            deed = people.deed_of(actor, "enter_terminals", f"{len(ids)} from {ids[0]}", "ok")
+            await people.record(connection, deed, deps.settings.clock.now())
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ForeignKeyViolation) as error:
+        raise Conflict("a unit or a telephone number is not of your units; nothing was entered") from error
+    return {"ids": ids}
 
 
 @router.get("/terminals/{id}")
@@ -107,6 +135,17 @@ async def get_text(id: MessageId, actor: DevicesActor, deps: DepsOf) -> dict[str
     if not found:
         raise NotFound("there is no such message, or it is not your unit's")
     return found[0]
+
+
+def _entered(number: int, one: Entered) -> dict[str, Any]:
+    plate = fold(one.plate)
+    if not plate or len(plate) > PLATE_CHARS_MAX:
+        raise Wrong(f"{number}.plate", "this is no plate")
+    return {
+        "phone": one.phone.lstrip("0") or "0", "plate": plate, "plate_key": plate_key(plate),
+        "class_group": class_group(one.plate_class), "plate_color": one.plate_color, "unit": one.unit,
+        "enabled": one.enabled,
+    }  # fmt: skip
 
 
 def _require_sayable(said: Text) -> None:

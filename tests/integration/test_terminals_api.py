@@ -157,3 +157,30 @@ async def test_who_may_not_speak_does_not_and_texts_that_wait_are_bounded(
             f"/api/terminals/{ids[0]}/messages", json={"text": "x"}, headers={"Origin": "https://elsewhere.example"}
         )
         assert strange.status_code == 403
+
+
+async def test_a_site_enters_its_terminals_and_moves_one_to_another_vehicle(
+    settings: Settings, owner: psycopg.Connection, ids: list[int]
+):
+    add_person(owner, "west", WEST)
+    add_person(owner, "dispatcher", WEST, role="dispatcher")
+    add_person(owner, "east", EAST_SQUADRON)
+    new = {"phone": "013900000077", "plate": " 吉a·10077", "plate_class": 1, "plate_color": 2, "unit": WEST_SQUADRON}
+    async with desks(settings, "west", "dispatcher", "east") as (west, dispatcher, east):
+        assert (await dispatcher.put("/api/terminals", json=[new])).status_code == 403
+        assert (await west.put("/api/terminals", json=[{**new, "unit": EAST_SQUADRON}])).status_code == 409
+        assert (await west.put("/api/terminals", json=[{**new, "unit": 999_999}])).status_code == 409
+        assert (await west.put("/api/terminals", json=[new, {**new, "plate": "-"}])).status_code == 422
+        assert (await west.put("/api/terminals", json=[{**new, "phone": "+86139"}])).status_code == 422
+        assert owner.execute("SELECT count(*) FROM terminal").fetchone() == (3,)
+        answer = await west.put("/api/terminals", json=[new])
+        assert answer.status_code == 200, answer.text
+        (number,) = answer.json()["ids"]
+        moved = {"phone": phone_of(1), "plate": plate_of(50), "plate_class": 2, "unit": WEST_SQUADRON}
+        assert (await west.put("/api/terminals", json=[moved])).json()["ids"] == [ids[0]]
+        stolen = {**new, "phone": phone_of(2), "unit": EAST_SQUADRON}
+        assert (await east.put("/api/terminals", json=[stolen])).status_code == 409
+    entered = "SELECT phone, plate, class_group, unit_id, code_hash IS NULL FROM terminal WHERE id = %s"
+    assert owner.execute(entered, [number]).fetchone() == ("13900000077", "吉A10077", 1, WEST_SQUADRON, True)
+    assert owner.execute(entered, [ids[0]]).fetchone() == (phone_of(1), plate_of(50), 2, WEST_SQUADRON, True)
+    assert owner.execute(entered, [ids[1]]).fetchone() == (phone_of(2), plate_of(2), 1, WEST_SQUADRON, False)

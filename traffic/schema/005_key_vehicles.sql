@@ -190,6 +190,17 @@ END $$;
 -- A registration is no such change: the door that made it knows, and the others ask before they refuse.
 CREATE TRIGGER terminal_changed AFTER INSERT OR DELETE OR UPDATE OF phone, plate_key, class_group, plate, plate_color, unit_id,
     enabled ON terminal FOR EACH STATEMENT EXECUTE FUNCTION terminal_changed();
+-- In another vehicle it is another terminal: it has to register anew, and may be another box.
+CREATE FUNCTION terminal_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.plate_key <> OLD.plate_key THEN
+        NEW.code_hash := NULL;
+        NEW.number := '';
+        NEW.registered_at := NULL;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER terminal_moved BEFORE UPDATE OF plate_key ON terminal FOR EACH ROW EXECUTE FUNCTION terminal_moved();
 CREATE TABLE terminal_status (                                 -- what doors last heard of it; written by them, many at once
     terminal_id int PRIMARY KEY REFERENCES terminal ON DELETE CASCADE,
     door        text NOT NULL,                                 -- the process that holds its connection; '': none
@@ -361,6 +372,8 @@ GRANT SELECT ON company, permit, driver, registry_query, holiday, fence, usual_t
     finding_picture, checkpoint_verdict, key_vehicle TO traffic_api, traffic_hub;
 GRANT SELECT (id, phone, plate_key, class_group, plate, plate_color, maker, model, number, unit_id, enabled, registered_at)
     ON terminal TO traffic_api, traffic_hub;
+GRANT INSERT (phone, plate_key, class_group, plate, plate_color, unit_id, enabled),
+    UPDATE (phone, plate_key, class_group, plate, plate_color, unit_id, enabled) ON terminal TO traffic_api;
 GRANT SELECT, INSERT, UPDATE ON dry_run TO traffic_api;
 GRANT DELETE ON holiday TO traffic_api;
 GRANT INSERT ON terminal_message, rule TO traffic_api;
