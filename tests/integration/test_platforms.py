@@ -73,12 +73,16 @@ async def test_a_platform_logs_in_tells_positions_lives_on_and_leaves(doors: Doo
     assert doors.states()[0] == "registered" and not doors.rejects()
 
 
-async def test_an_encrypted_link_of_2019_is_read(doors: Doors) -> None:
+async def test_an_encrypted_link_of_2019_is_read_and_the_secrecy_plug_in_undone(doors: Doors) -> None:
     async with lower(doors, year=2019, encrypted=True) as link:
         assert (await link.log_in())[0] == LoginResult.OK
-        await link.position(moment(doors.world, 30))
-        await taken(doors, 1)
-    assert doors.rows(EntryKind.POSITIONS)[0]["subject"] == plate_key("吉A12345")
+        await link.position(moment(doors.world, 40))
+        await link.position(moment(doors.world, 30), shifted=True)
+        await taken(doors, 2)
+    plain, shifted = doors.rows(EntryKind.POSITIONS)
+    assert plain["subject"] == shifted["subject"] == plate_key("吉A12345")
+    assert (plain["lon"], plain["lat"]) == (125.3245, 43.8868)
+    assert 0.004 < abs(shifted["lon"] - 125.3245) + abs(shifted["lat"] - 43.8868) < 0.02, "WGS-84 inside"
 
 
 async def test_a_vehicle_is_the_one_that_is_registered_under_its_plate_and_colour(
@@ -98,15 +102,6 @@ async def test_a_vehicle_is_the_one_that_is_registered_under_its_plate_and_colou
         await link.position(moment(world, 20), color=2)
         await taken(doors, 2)
         assert doors.rows(EntryKind.POSITIONS)["class_group"].tolist() == [2, 1]
-
-
-async def test_positions_through_the_secrecy_plug_in_are_brought_back_to_wgs84(doors: Doors) -> None:
-    async with lower(doors) as link:
-        await link.log_in()
-        await link.position(moment(doors.world, 30), shifted=True)
-        await taken(doors, 1)
-    row = doors.rows(EntryKind.POSITIONS)[0]
-    assert 0.004 < abs(row["lon"] - 125.3245) + abs(row["lat"] - 43.8868) < 0.02
 
 
 async def test_alarms_come_with_positions_and_as_reports_of_the_platform(doors: Doors) -> None:
@@ -221,7 +216,11 @@ async def test_the_twins_platform_answers_presence_and_supervision_over_the_link
     await running
 
 
-async def test_words_go_over_the_main_link_where_there_is_none_back(doors: Doors, owner: psycopg.Connection) -> None:
+async def test_words_go_over_the_main_link_where_there_is_none_back_and_expire(
+    doors: Doors, owner: psycopg.Connection
+) -> None:
+    late = ask(owner, doors.world, "presence", until_s=-1, text="在吗？")
+    await wait_until_async(lambda: state_of(owner, late)[0] == "expired", what="what nobody took in time expires")
     async with lower(doors) as link:
         await link.log_in(back_host="10.9.8.7", back_port=80)
         asked = ask(owner, doors.world, "presence", text="在吗？")
@@ -258,13 +257,8 @@ async def test_a_platform_cannot_send_us_to_a_strangers_address(
     server.close()
 
 
-async def test_a_word_that_nobody_takes_expires(doors: Doors, owner: psycopg.Connection) -> None:
-    asked = ask(owner, doors.world, "presence", until_s=-1, text="在吗？")
-    await wait_until_async(lambda: state_of(owner, asked)[0] == "expired", what="it expires")
-
-
 # ---------------------------------------------------------------- trouble
-async def test_hostile_peers_cost_only_their_own_connection(doors: Doors) -> None:
+async def test_hostile_peers_cost_only_their_own_connection_and_a_wrong_frame_itself_alone(doors: Doors) -> None:
     async with lower(doors) as good:
         await good.log_in()
         frame = jt809.pack(jt809.Message(kind=Kind.ALIVE, serial=1, centre=CENTRE))
@@ -279,21 +273,14 @@ async def test_hostile_peers_cost_only_their_own_connection(doors: Doors) -> Non
                 bad.writer.write(noise)
                 if noise[:1] == b"[":
                     assert await bad.closed()
+        wrong = bytearray(good.frame(Kind.ALIVE))
+        wrong[3] ^= 0x40
+        good.writer.write(bytes(wrong))
         await good.position(moment(doors.world, 30))
         await taken(doors, 1)
-
-
-async def test_a_frame_with_a_wrong_check_sum_costs_itself_alone(doors: Doors) -> None:
-    async with lower(doors) as link:
-        await link.log_in()
-        frame = bytearray(link.frame(Kind.ALIVE))
-        frame[3] ^= 0x40
-        link.writer.write(bytes(frame))
-        await link.position(moment(doors.world, 30))
-        await taken(doors, 1)
-        await wait_until_async(lambda: len(doors.rejects()) == 1, what="the frame is in quarantine")
-    (reject,) = doors.rejects()
-    assert reject.reason == "malformed" and reject.body == bytes(frame[1:-1])
+        await wait_until_async(lambda: len(doors.rejects()) == 1, what="the frame with a wrong sum is in quarantine")
+        (reject,) = doors.rejects()
+        assert reject.reason == "malformed" and reject.body == bytes(wrong[1:-1])
 
 
 async def test_one_address_has_a_bound_of_connections(doors: Doors) -> None:
