@@ -5,7 +5,7 @@ Every bench makes an instance of its own in a scratch folder, runs the real proc
 
 from collections.abc import Mapping
 
-from dashboards.bench import cycle, doors, fanout, ingest, latency, lookups, takeover, terminals, twin
+from dashboards.bench import cycle, doors, fanout, ingest, latency, lookups, rules, takeover, terminals, twin
 from dashboards.bench.measured import Measurement, Progress, as_text
 from dashboards.bench.measured import run as _run
 
@@ -18,6 +18,7 @@ BENCHES: dict[str, Measurement] = {
     "ingest": ingest.BENCH,
     "latency": latency.BENCH,
     "lookups": lookups.BENCH,
+    "rules": rules.BENCH,
     "takeover": takeover.BENCH,
     "terminals": terminals.BENCH,
     "twin": twin.BENCH,

@@ -165,12 +165,14 @@ class PlainClones:
         right = self.rule.right_by_night if hour >= 19 or hour < 6 else self.rule.right_by_day
         return self.rule.in_use_share * (1 - right) * sum(self.errors[one] for one in plate) / len(plate)
 
-    def next(self, plate: str, readings: "deque[Reading]", reading: Reading) -> list[Change]:
-        """What one reading more, newer than all, changes."""
+    def next(self, plate: str, seen: "Seen", reading: Reading) -> list[Change]:
+        """What one reading more, newer than all, changes; it is remembered that it contradicts the one before."""
+        readings, against = seen.readings, seen.against
+        against.append(bool(readings) and self.contradicts(readings[-1], reading))
+        if True not in against:
+            return []
         now = [*readings, reading]
         first = max(1, len(readings) - NEAR)
-        if not any(self.contradicts(now[at - 1], now[at]) for at in range(first, len(now))):
-            return []
         before, after = self.told(plate, now[:-1], first), self.told(plate, now, first)
         return [
             Change("cloned_plate", (now[at].at, now[at].source), at in after, after.get(at, 0))
@@ -179,14 +181,14 @@ class PlainClones:
         ]
 
 
-class PlainVehicle:
-    """One vehicle's memory: its last readings."""
+class Seen:
+    """One vehicle's memory: its last readings, and which of the newest contradict the one before."""
 
-    __slots__ = ("plate", "readings")
+    __slots__ = ("against", "readings")
 
-    def __init__(self, plate: str) -> None:
-        self.plate = plate
+    def __init__(self) -> None:
         self.readings: deque[Reading] = deque(maxlen=RING_OBSERVATIONS)
+        self.against: deque[bool] = deque(maxlen=NEAR + 1)
 
 
 def _turns(quantile: float) -> float:

@@ -1,12 +1,10 @@
 """Cloned plates: any order of arrival within the lateness ends in the same findings, those of plain Python."""
 
-from collections import deque
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards.bench.plain_rules import PlainClones, PlainSections, Reading
+from dashboards.bench.plain_rules import PlainClones, PlainSections, Reading, Seen
 from tests.clones import clone_book, clone_terms, usual_times
 from tests.sightings import RULES, SECTIONS, T0, A, B, C, D, fold_all, passages
 from traffic.limits import RING_OBSERVATIONS
@@ -94,12 +92,12 @@ def test_what_is_told_is_what_plain_python_tells(arrival: tuple) -> None:
 @given(journeys)
 def test_one_record_after_another_plain_python_changes_its_mind_at_the_same_records(journey: list[tuple]) -> None:
     rows = by_time(rows_of(journey))
-    state, readings = VehicleState(), deque(maxlen=RING_OBSERVATIONS)
+    state, seen = VehicleState(), Seen()
     for row, reading in zip(rows, readings_of(rows), strict=True):
         said = judge_batch(state, BOOK, np.array([row]))
         plate = plate_text(int(row["plate_key"]))
-        changes = PLAIN_CLONES.next(plate, readings, reading) + PLAIN_SECTIONS.next(readings, reading)
-        readings.append(reading)
+        changes = PLAIN_CLONES.next(plate, seen, reading) + PLAIN_SECTIONS.next(seen.readings, reading)
+        seen.readings.append(reading)
         told = {(word.rule, ":".join(map(str, word.anchor)), word.stands) for word in changes}
         assert {(word.kind, word.anchor, word.active) for word in said} == told
 

@@ -57,13 +57,21 @@ def local_hour(at_us):
 
 
 @part
+def place_of(columns, seen):
+    """The place of a reading's checkpoint in the matrices; negative where it has none."""
+    return columns.slots[slot_of(columns.slots, seen.checkpoint)].row
+
+
+@part
 def is_conflict(columns, earlier, later):
     """Whether one vehicle cannot have been at both, but for one driver of a thousand."""
-    if earlier.checkpoint == later.checkpoint:
-        return False
-    start = columns.slots[slot_of(columns.slots, earlier.checkpoint)].row
-    end = columns.slots[slot_of(columns.slots, later.checkpoint)].row
-    if start < 0 or end < 0:
+    return is_too_near(columns, place_of(columns, earlier), place_of(columns, later), earlier, later)
+
+
+@part
+def is_too_near(columns, start, end, earlier, later):
+    """`is_conflict` of readings at these places."""
+    if start == end or start < 0 or end < 0:
         return False
     gap_s = (later.observed_at - earlier.observed_at) * 1e-6 + columns.numbers[CLOCK_S]
     if not gap_s < columns.most_s[start, end]:
@@ -130,8 +138,7 @@ def looks_differ(a, b):
 @part
 def pair_of(columns, earlier, later, pair):
     """The numbers of two readings in conflict."""
-    start = columns.slots[slot_of(columns.slots, earlier.checkpoint)].row
-    end = columns.slots[slot_of(columns.slots, later.checkpoint)].row
+    start, end = place_of(columns, earlier), place_of(columns, later)
     hour = local_hour(earlier.observed_at)
     pair.hour = hour
     pair.gap_s = (later.observed_at - earlier.observed_at) * 1e-6
@@ -151,8 +158,7 @@ def pair_of(columns, earlier, later, pair):
 @part
 def one_vehicle_of(columns, earlier, later):
     """`one_vehicle` of two readings in conflict."""
-    start = columns.slots[slot_of(columns.slots, earlier.checkpoint)].row
-    end = columns.slots[slot_of(columns.slots, later.checkpoint)].row
+    start, end = place_of(columns, earlier), place_of(columns, later)
     hour = local_hour(earlier.observed_at)
     gap_s = (later.observed_at - earlier.observed_at) * 1e-6
     return one_vehicle(gap_s, columns.median_s[hour, start, end], columns.spread[hour, start, end], columns.numbers)
@@ -243,17 +249,13 @@ def tell(columns, seen, fresh, at, pair, told):
 @part
 def is_quiet(columns, vehicle, ring, came):
     """Whether no two neighbours that what came in order could speak of are in conflict."""
-    held = min(vehicle.count, NEAR + 1)
-    for i in range(max(1 - held, -NEAR), len(came)):  # below 0: of the ring, the newest at -1
+    earlier, start = came[0], -1
+    for i in range(-min(vehicle.count, NEAR + 1), len(came)):  # below 0: of the ring, the newest at -1
         later = came[i] if i >= 0 else ring[(vehicle.start + vehicle.count + i) % RING]
-        if i >= 1:
-            earlier = came[i - 1]
-        elif vehicle.count + i > 0:
-            earlier = ring[(vehicle.start + vehicle.count + i - 1) % RING]
-        else:
-            continue
-        if is_conflict(columns, earlier, later):
+        end = place_of(columns, later)
+        if is_too_near(columns, start, end, earlier, later):
             return False
+        earlier, start = later, end
     return True
 
 
