@@ -85,8 +85,10 @@ class Registry:
         rows = self._row_of.find(changes.keys)
         missing = rows == MISSING
         rows[missing] = len(self) + np.arange(int(missing.sum()))
-        index = copy.deepcopy(self._row_of)
-        index.put(changes.keys[missing], rows[missing])
+        index = self._row_of
+        if missing.any():  # else both share it, since nobody writes in it any more
+            index = copy.deepcopy(index)
+            index.put(changes.keys[missing], rows[missing])
         size = len(self) + int(missing.sum())
         columns = {name: _written(getattr(self, name), rows, getattr(changes, name), size) for name in COLUMNS}
         return Registry.of(max(self.version, changes.version), columns, index)
