@@ -1,11 +1,21 @@
 """One misread character: how likely which plate is taken for which, and who is behind a reading."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traffic.plates import PROVINCES
-from traffic.vehicles.misread import ReadErrors, in_use, is_regular, neighbours, places_apart, probability, taken_for
+from traffic.plates import PROVINCES, plate_key
+from traffic.vehicles.misread import (
+    ReadErrors,
+    in_use,
+    is_regular,
+    likely_enough,
+    neighbours,
+    places_apart,
+    probability,
+    taken_for,
+)
 
 ERRORS = ReadErrors()
 _LETTERS, _DIGITS = "ABCDEFGHJKLMNPQRSTUVWXYZ", "0123456789"
@@ -83,3 +93,22 @@ def test_forms_that_the_norm_knows_are_regular(plate: str) -> None:
 )
 def test_forms_that_it_does_not_know_are_not(plate: str) -> None:
     assert not is_regular(plate)
+
+
+@given(plates, st.data(), st.sampled_from([0.0, 0.0005, 0.02, 0.1, 0.5]), st.booleans())
+def test_what_is_thrown_out_at_once_could_not_have_been_likely_enough(
+    read: str, data: st.DataObject, least: float, night: bool
+) -> None:
+    watched = data.draw(st.sampled_from(neighbours(read)))
+    keys = (np.array([plate_key(plate)], np.int64) for plate in (watched, read))
+    if probability(watched, read, ERRORS, night) >= least:
+        assert likely_enough(*keys, ERRORS, least).all()
+
+
+def test_most_of_what_is_near_is_thrown_out_at_once() -> None:
+    near = neighbours("吉A12345")
+    read = np.array([plate_key(plate) for plate in near], np.int64)
+    watched = np.full(len(read), plate_key("吉A12345"))
+    stays = likely_enough(watched, read, ERRORS, 0.02).tolist()
+    kept = {plate for plate, stay in zip(near, stays, strict=True) if stay}
+    assert {"吉A1234S", "吉A1Z345", "吉AI2345"} <= kept and "吉A12346" not in kept

@@ -9,7 +9,9 @@ plates are one character away from the reading. All are taken to be seen equally
 from dataclasses import dataclass
 from functools import lru_cache
 
-from traffic.plates import ENDINGS, PROVINCES
+import numpy as np
+
+from traffic.plates import ALPHABET, ENDINGS, PROVINCES, plate_text
 
 ALIKE = ("0ODQ", "8B", "1I7T", "2Z", "5S", "粤鄂")
 _LETTERS, _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
@@ -55,17 +57,45 @@ def taken_for(plate: str, read: str, errors: ReadErrors, *, night: bool) -> floa
         return right
     if len(apart) > 1:
         return 0.0
-    true, seen = plate[apart[0]], read[apart[0]]
+    return (1.0 - right) / len(plate) * _share(plate[apart[0]], read[apart[0]], errors)
+
+
+def _share(true: str, seen: str, errors: ReadErrors) -> float:
+    """Of the times that this character is taken for another, how often for that one."""
     members = _CLASS_OF.get(true, "")
-    if seen not in members:
+    if seen not in members or seen == true:
         return 0.0
     alike = _ALIKE_OF.get(true, "")
-    others = len(members) - 1 - len(alike)
     if seen in alike:
-        share = errors.alike_share / len(alike)
-    else:
-        share = (1.0 - errors.alike_share if alike else 1.0) / others
-    return (1.0 - right) / len(plate) * share
+        return errors.alike_share / len(alike)
+    return (1.0 - errors.alike_share if alike else 1.0) / (len(members) - 1 - len(alike))
+
+
+@lru_cache(maxsize=8)
+def shares(errors: ReadErrors) -> np.ndarray:
+    """`_share` by codes of characters (places in ALPHABET, from 1): 128 x 128."""
+    table = np.zeros((128, 128))
+    for place, true in enumerate(ALPHABET, start=1):
+        table[place, 1 : len(ALPHABET) + 1] = [_share(true, seen, errors) for seen in ALPHABET]
+    return table
+
+
+def likely_enough(watched: np.ndarray, read: np.ndarray, errors: ReadErrors, least: float) -> np.ndarray:
+    """Which pairs of plate keys, one character apart, can reach this probability; the others need no closer look.
+
+    Against a misreading stands at least the vehicle that carries the plate as it was read, if there can be one.
+    """
+    apart = watched ^ read
+    place = sum((apart >> (7 * n) > 0).astype(np.int64) for n in range(1, 9))  # of the character, from the last
+    length = sum((watched >> (7 * n) > 0).astype(np.int64) for n in range(9))
+    shift = 7 * place
+    share = shares(errors)[(watched >> shift) & 127, (read >> shift) & 127]
+    mine = (1.0 - min(errors.right_by_day, errors.right_by_night)) / length * share
+    rival = errors.in_use_share * min(errors.right_by_day, errors.right_by_night)
+    enough = mine >= least * (mine + rival)
+    doubtful = np.flatnonzero(~enough & (share > 0.0))
+    enough[doubtful] = [not is_regular(plate_text(key) or "") for key in read[doubtful].tolist()]
+    return enough
 
 
 @lru_cache(maxsize=16_384)

@@ -16,7 +16,7 @@ from traffic.findings import CLASS_UNCERTAIN as OF_UNCERTAIN_CLASS
 from traffic.findings import EXACT, MATCHES, MISREAD, WATCH_HIT, WILDCARD
 from traffic.plates import CLASS_UNCERTAIN, plate_text, vehicle_keys
 from traffic.roads.parameters import bounded, choice, defaults_of, fill
-from traffic.vehicles.misread import ReadErrors, probability
+from traffic.vehicles.misread import ReadErrors, likely_enough, probability
 from traffic.vehicles.watch_index import (
     FITS,
     IS_NEAR,
@@ -219,8 +219,11 @@ class WatchList:
         keys, of = without_a_place(rows["plate_key"][at])
         which, near = _pairs(self._near_keys, keys)
         entry, row = self._near_entry[near], at[of[which]]
-        other = self._keys[entry] != rows["plate_key"][row]
-        for one, number in zip(row[other].tolist(), entry[other].tolist(), strict=True):
+        other = np.flatnonzero(self._keys[entry] != rows["plate_key"][row])
+        row, entry = row[other], entry[other]
+        least = self.parameters.misread_probability_min
+        likely = likely_enough(self._keys[entry], rows["plate_key"][row], self._errors, least)
+        for one, number in zip(row[likely].tolist(), entry[likely].tolist(), strict=True):
             yield one, number, MISREAD
 
     # ------------------------------------------------------------ which of them count
