@@ -76,8 +76,8 @@ async def make_fence(body: FenceBody, actor: RulesEditor, deps: DepsOf, grounds:
     async with deps.reach.as_viewer(actor.viewer) as connection:
         ground = await grounds.get(connection, deps.settings.clock.now())
         unit = body.unit if body.unit is not None else actor.unit
-        await require_edit(actor, unit, ground, deps, f"fence {body.code}")
         values = _checked(body, unit) | {"now": deps.settings.clock.now(), "by": actor.login}
+        await require_edit(actor, unit, ground, deps, f"fence {values['code']}")
         try:
             async with connection.transaction():
                 row = await (await connection.execute(SQL["fence_insert"], values)).fetchone()
@@ -85,7 +85,7 @@ async def make_fence(body: FenceBody, actor: RulesEditor, deps: DepsOf, grounds:
             raise Wrong("code", f"there is a fence {body.code} already") from error
         assert row is not None
         await bump(connection, "rule")
-        deed = people.deed_of(actor, "fence_made", f"fence {row[0]} {body.code}", "ok")
+        deed = people.deed_of(actor, "fence_made", f"fence {row[0]} {values['code']}", "ok")
         await people.record(connection, deed, deps.settings.clock.now())
         return _shown((await _rows(connection, row[0]))[0], actor, ground)
 
@@ -111,7 +111,7 @@ async def change_fence(id: Id, body: FenceBody, actor: RulesEditor, deps: DepsOf
         if not written:
             raise Conflict(f"fence {id} was changed in between: read it again")
         await bump(connection, "rule")
-        deed = people.deed_of(actor, "fence_changed", f"fence {id} {body.code}", "ok")
+        deed = people.deed_of(actor, "fence_changed", f"fence {id} {values['code']}", "ok")
         await people.record(connection, deed, deps.settings.clock.now())
         return _shown((await _rows(connection, id))[0], actor, ground)
 

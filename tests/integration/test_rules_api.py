@@ -1,5 +1,6 @@
 """Rules in people's hands: drafts, versions, who may do what, lost updates, and hostile bodies."""
 
+import asyncio
 import json
 
 import pytest
@@ -187,6 +188,51 @@ async def test_a_hostile_body_is_answered_and_costs_nothing(rules_client):
         answer = await rules_client.post("/api/rules", content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 413, 422) and answer.json()["error"]["message"], body[:40]
     assert (await rules_client.get("/api/rules")).status_code == 200
+
+
+ADDRESSES = (
+    ("POST", "/api/rules"),
+    ("PUT", "/api/rules/1"),
+    ("POST", "/api/rules/1/arm"),
+    ("POST", "/api/rules/1/off"),
+    ("POST", "/api/dry-runs"),
+    ("POST", "/api/fences"),
+    ("PUT", "/api/fences/1"),
+    ("PUT", "/api/holidays"),
+)
+NASTY_VALUES = (
+    None, True, 2**70, float("nan"), "", "\x00", "\ud800", "x" * 3_000, [[]], {"": {}}, "2026-02-30",
+    {"a": [{"b": float("-inf")}]},
+)  # fmt: skip
+
+
+async def test_no_value_in_any_field_of_any_address_is_an_error_of_ours(rules_client):
+    fence = {"code": "F", "name": "F", "kind": "place", "shape": {"type": "Circle", "centre": [1, 1], "radius_m": 50}}
+    whole = {
+        "/api/rules": BAN,
+        "/api/rules/1": BAN | {"based_on": 1},
+        "/api/dry-runs": {"rule": BAN, "days": 1},
+        "/api/fences": fence,
+        "/api/fences/1": fence,
+        "/api/holidays": {"holidays": [{"day": "2027-01-01", "kind": "holiday", "name": "x"}]},
+    }
+    for method, path in ADDRESSES:
+        good = whole.get(path, {})
+        names = sorted({*good, "unit", "note", "valid_from", "based_on"})
+        bodies = [  # each field meets every third value, and every value many fields
+            good | {name: value}
+            for place, name in enumerate(names)
+            for number, value in enumerate(NASTY_VALUES)
+            if (place + number) % 3 == 0
+        ]
+        for start in range(0, len(bodies), 16):
+            part = [json.dumps(body).encode() for body in bodies[start : start + 16]]
+            headers = {"Content-Type": "application/json"}
+            for answer in await asyncio.gather(
+                *(rules_client.request(method, path, content=body, headers=headers) for body in part)
+            ):
+                assert answer.status_code < 500, (path, answer.request.content, answer.text)
+                assert answer.status_code < 400 or answer.json()["error"]["message"]
 
 
 async def test_the_kinds_say_what_a_form_needs(settings, world, owner, rules_client):
