@@ -246,7 +246,7 @@ async def record(connection: psycopg.AsyncConnection, deed: Deed, now: datetime)
             "unit_id": deed.unit_id,
             "action": deed.action,
             "purpose": deed.purpose,
-            "subject": deed.subject[:200],
+            "subject": deed.subject[:200].replace("\0", "\N{SYMBOL FOR NULL}"),  # what a person typed may hold one
             "outcome": deed.outcome[:200],
         },
     )
