@@ -386,6 +386,9 @@ def bisected(rows: np.ndarray, judge_part: Callable[[np.ndarray], None]) -> Iter
 
 def run(settings: Settings) -> None:
     """Process `worker`: until SIGTERM or SIGINT."""
+    from traffic.vehicles import compiled  # which brings the compiler: the door's and the API's processes need none
+
+    compiled.ensure()  # before it holds anything: a worker that compiles renews no lease
     worker = Worker(settings)
     worker.heed_signals()
     beside = threading.Thread(target=_upkeep, args=(settings, worker.stop), name="upkeep")
