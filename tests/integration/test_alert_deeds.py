@@ -10,6 +10,7 @@ from tests.apikit import add_person, running
 from tests.conftest import wait_until, wait_until_async
 from tests.workbench import Bench, seen
 from tests.workerkit import running as working
+from tests.workerkit import watch
 from tests.world import EAST, WEST, WEST_SQUADRON
 from traffic.limits import SHELF_S
 from traffic.pipeline import Worker
@@ -323,3 +324,18 @@ async def test_screens_are_told_how_loud_they_may_be(api_of_west):
     assert [row["level"] for row in policy["levels"]] == [1, 2, 3, 4]
     assert policy["levels"][0]["on_top"] and all(row["every_s_min"] >= 10 for row in policy["levels"])
     assert policy["shelved"]["s_max"] == SHELF_S[1]
+
+
+# ---------------------------------------------------------------- looking back
+def test_new_patterns_and_misreadings_are_found_in_the_past_half_hour_too(bench, world):
+    worker = bench.worker()
+    plates = ("吉K00001", "吉K0000B", "吉Q11111")
+    bench.send(*(seen(world, number, -300, plate) for number, plate in enumerate(plates)))
+    bench.drain(worker)
+    watch(bench, world, "吉K00008", "BK-0002")  # of level 2: 吉K0000B is a misreading of it
+    watch(bench, world, "?Q1*", "BK-0003")
+    bench.step_until(worker, lambda: bench.one("SELECT count(*) FROM finding") == 2)
+    told = bench.rows("SELECT anchor, plate_key, grounds -> 'detail' -> 'match' ->> 'how' FROM finding ORDER BY anchor")
+    assert told == [
+        ("BK-0002", plate_key("吉K00008"), "misread"), ("BK-0003", plate_key("吉Q11111"), "wildcard"),
+    ]  # fmt: skip
