@@ -93,6 +93,14 @@ def test_a_speed_about_the_limit_and_a_short_one_above_are_no_matter() -> None:
     assert story.active == []
 
 
+def test_two_fast_positions_far_apart_may_lie_on_another_road() -> None:
+    story = Story(book(rule("overspeed", 8)))
+    story.live(
+        [position(COACH, 2000 * n, clock("09:00") + n * MINUTE_US, kmh) for n, kmh in enumerate([90, 120, 121, 90])]
+    )
+    assert story.active == []
+
+
 def test_the_limit_of_a_kind_is_the_lower_one() -> None:
     story = Story(book(rule("overspeed", 8, parameters={"limit_kmh": 60}, scope={"kinds": ["hazardous_goods"]})))
     for plate in (COACH, TANKER):
@@ -131,6 +139,12 @@ def test_a_terminal_that_falls_silent_while_it_stands_is_told_by_a_tick() -> Non
     assert said["silent"] and story.active[0].confidence < 0.7
     assert story.active[0].observations[-1].source == "silence"
     assert story.tick(clock("09:20")) == []
+
+
+def test_who_parks_and_switches_off_is_seen_standing_once_and_no_matter() -> None:
+    story = Story(book(rule("long_stop", 14)))
+    story.live([position(COACH, 49_000, clock("08:59")), position(COACH, 50_000, clock("09:00"), 0.0)])
+    assert story.tick(clock("10:00")) == []
 
 
 def test_a_late_position_shows_that_it_had_gone_on_and_takes_the_stop_back() -> None:

@@ -18,12 +18,14 @@ _SEEN, _SILENT = 0.9, 0.6  # confidence: positions show it standing, or it stood
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopParameters:
-    """`radius_m`: a standing terminal wanders so far; `silent_s`: not heard of for so long, a tick may tell it."""
+    """`radius_m`: a standing terminal wanders so far; `silent_s`, `seen_s`: not heard of for so long, and seen
+    standing before for so long, a tick may tell it (who parks and switches off is seen standing once)."""
 
     for_min: float = bounded(10.0, 1.0, 600.0)
     standing_kmh: float = bounded(3.0, 0.0, 20.0)
     radius_m: float = bounded(100.0, 20.0, 1000.0)
     silent_s: int = bounded(180, 0, 3600)
+    seen_s: int = bounded(120, 0, 3600)
 
 
 DEFAULTS = defaults_of(StopParameters)
@@ -36,7 +38,7 @@ def from_parameters(parameters: Mapping[str, Any]) -> StopParameters:
 
 def numbers(rule: StopParameters) -> list[float]:
     """As the kernel knows them: microseconds, km/h, metres."""
-    return [6e7 * rule.for_min, rule.standing_kmh, rule.radius_m, 1e6 * rule.silent_s]
+    return [6e7 * rule.for_min, rule.standing_kmh, rule.radius_m, 1e6 * rule.silent_s, 1e6 * rule.seen_s]
 
 
 def describe(event: np.void, rule: StopParameters) -> tuple[dict[str, Any], int, float]:

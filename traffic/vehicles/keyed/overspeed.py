@@ -21,7 +21,8 @@ _CONFIDENCE = 0.9
 class OverspeedParameters:
     """`limit_kmh`: of the kind of vehicle, where it is lower than the road's; 0: the road's alone.
 
-    `gap_s`: positions farther apart say nothing of what is between them.
+    `gap_s`: positions farther apart say nothing of what is between them; `positions`: so many at least, because one or
+    two may lie on another road than they seem to.
     """
 
     tolerance_percent: float = bounded(10.0, 0.0, 100.0)
@@ -29,6 +30,7 @@ class OverspeedParameters:
     back_kmh: float = bounded(5.0, 0.0, 50.0)
     gap_s: int = bounded(150, 5, 900)
     limit_kmh: int = bounded(0, 0, 200)
+    positions: int = bounded(3, 2, 60)
 
 
 DEFAULTS = defaults_of(OverspeedParameters)
@@ -41,7 +43,14 @@ def from_parameters(parameters: Mapping[str, Any]) -> OverspeedParameters:
 
 def numbers(rule: OverspeedParameters) -> list[float]:
     """As the kernel knows them: share of the limit, microseconds, km/h."""
-    return [1 + rule.tolerance_percent / 100, 1e6 * rule.for_s, rule.back_kmh, 1e6 * rule.gap_s, rule.limit_kmh]
+    return [
+        1 + rule.tolerance_percent / 100,
+        1e6 * rule.for_s,
+        rule.back_kmh,
+        1e6 * rule.gap_s,
+        rule.limit_kmh,
+        rule.positions,
+    ]
 
 
 def describe(event: np.void, rule: OverspeedParameters) -> tuple[dict[str, Any], int, float]:

@@ -85,6 +85,7 @@ MEMORY = np.dtype(
         ("over_peak", "<f4"),  # speed over limit
         ("over_rule", "<u2"),
         ("over_told", "u1"),
+        ("over_seen", "u1"),  # positions of it, at most 255
         # long_stop
         ("stop_told", "u1"),
         ("stop_rule", "<u2"),

@@ -7,7 +7,7 @@ from traffic.vehicles.keyed import shapes
 from traffic.vehicles.keyed.kernels.events import prove, say
 from traffic.vehicles.keyed.kernels.motion import apart_m
 
-_FOR, _STANDING, _RADIUS, _SILENT_US = range(4)
+_FOR, _STANDING, _RADIUS, _SILENT_US, _SEEN_US = range(5)
 _BY_POSITION, _BY_SILENCE = 1, 2  # who told it; a position that confirms what silence told tells it again
 
 
@@ -34,7 +34,7 @@ def step(memory, evidence, s, p, out):
     if memory["stop_told"] != _BY_POSITION:
         # From the first position on it may be told by a tick, but not before the terminal was silent for a while.
         memory["stop_due"] = max(memory["stop_from"] + np.int64(p[_FOR]), s["at"] + np.int64(p[_SILENT_US]))
-        if memory["stop_told"]:
+        if memory["stop_told"] or s["at"] - memory["stop_from"] < p[_SEEN_US]:
             memory["stop_due"] = 0
         if s["at"] - memory["stop_from"] >= p[_FOR]:
             memory["stop_told"] = _BY_POSITION

@@ -7,7 +7,7 @@ from traffic.vehicles.keyed import shapes
 from traffic.vehicles.keyed.kernels.events import prove, say
 
 _LIKELY_KMH_MAX = 180.0  # a terminal that tells more is at fault
-_SHARE, _FOR, _BACK, _GAP, _LIMIT = range(5)
+_SHARE, _FOR, _BACK, _GAP, _LIMIT, _POSITIONS = range(6)
 
 
 @part
@@ -30,15 +30,18 @@ def step(memory, evidence, s, p, out):
         if speed > limit * p[_SHARE]:
             memory["over_from"] = memory["over_to"] = s["at"]
             memory["over_rule"] = s["overspeed_rule"]
+            memory["over_seen"] = 1
             memory["over_peak"] = speed / limit
             evidence[shapes.OVER_FIRST] = s
             evidence[shapes.OVER_PEAK] = s
     else:
         memory["over_to"] = s["at"]
+        memory["over_seen"] = min(255, memory["over_seen"] + 1)
         if speed / limit > memory["over_peak"]:
             memory["over_peak"] = speed / limit
             evidence[shapes.OVER_PEAK] = s
-    if memory["over_from"] > 0 and not memory["over_told"] and s["at"] - memory["over_from"] >= p[_FOR]:
+    enough = memory["over_seen"] >= p[_POSITIONS] and s["at"] - memory["over_from"] >= p[_FOR]
+    if memory["over_from"] > 0 and not memory["over_told"] and enough:
         memory["over_told"] = 1
         _tell(memory, evidence, p, 0, out)
         prove(out, s)
