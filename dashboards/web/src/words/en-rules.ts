@@ -137,6 +137,8 @@ export const enRules = {
   'param.limit_kmh': 'Limit (0: the road’s)',
   'param.away_km': 'Counts as elsewhere from',
   'param.passages_min': 'Least passages',
+  'param.positions': 'Least positions',
+  'param.seen_s': 'Seen standing before',
   'param.off_s': 'Off for',
   'param.permit_needed': 'Permit needed',
   'param.probability_min': 'Least probability',

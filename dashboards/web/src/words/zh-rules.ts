@@ -135,6 +135,8 @@ export const zhRules = {
   'param.limit_kmh': '限速（0 为道路限速）',
   'param.away_km': '视为不符的距离',
   'param.passages_min': '最少过车次数',
+  'param.positions': '最少定位次数',
+  'param.seen_s': '失联前已停时间',
   'param.off_s': '偏离时间',
   'param.permit_needed': '须有路线许可',
   'param.probability_min': '最低概率',
