@@ -116,7 +116,7 @@ export function factText(key: string, value: unknown): string {
       .join(' · ');
   if (key === 'reason') return reasonText(coded(String(value)));
   if (key === 'plate') return plateText(String(value));
-  return coded(String(value));
+  return coded(String(value), key);
 }
 
 function numberText(key: string, value: number): string {
@@ -144,7 +144,8 @@ function rounded(value: number): string {
 }
 
 /** A code out of a closed list in words, whichever list it is of. */
-function coded(code: string): string {
+function coded(code: string, key = ''): string {
+  if (key === 'state' && `vehiclestate.${code}` in zh) return named('vehiclestate.', code);
   for (const prefix of ['condition.', 'vehiclekind.', 'vehiclestate.', 'routekind.', 'explained.', 'cause.', 'alarmbit.', 'fencekind.', 'permitkind.', 'holidays.', 'exceeded.', 'deviation.', 'match.', 'verdict.', 'findingstate.'])
     if (`${prefix}${code}` in zh) return t(`${prefix}${code}` as Word);
   return code;

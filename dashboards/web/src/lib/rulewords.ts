@@ -3,7 +3,7 @@ import { named, nameOf, t } from '../words/index.svelte';
 import { differences } from './changes';
 import { factText } from './detail';
 import { focus } from './focus.svelte';
-import { stake } from './format';
+import { span, stake } from './format';
 import type { Exemptions, Fence, ParameterSchema, Rule, RuleDraft, RuleKind, RuleVersion, Schedule, Scope } from './keytypes';
 import { live } from './live.svelte';
 
@@ -39,6 +39,8 @@ export function parameterLabel(name: string): string {
 }
 
 export function parameterText(name: string, value: unknown, schema: ParameterSchema | undefined): string {
+  const seconds = schema?.unit === 'min' ? 60 : schema?.unit === 's' ? 1 : 0;
+  if (typeof value === 'number' && value * seconds >= 3600) return `${value} ${unitText(schema?.unit ?? '')} · ${span(value * seconds)}`;
   if (typeof value === 'number' && schema?.unit) return `${value} ${unitText(schema.unit)}`;
   if (typeof value === 'object' && value !== null && !Array.isArray(value))
     return Object.entries(value as Record<string, unknown>).map(([key, one]) => `${key} ${parameterText(key, one, undefined)}`).join(' · ');

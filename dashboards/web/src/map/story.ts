@@ -184,7 +184,7 @@ function storyLayers(scale: number): LayerSpecification[] {
     {
       id: 'spots', type: 'circle', source: 'spots',
       paint: {
-        'circle-radius': ['case', ['==', ['get', 'tone'], 'count'], ['*', scale, ['+', 5, ['*', 18, ['sqrt', ['get', 'size']]]]], 10 * scale],
+        'circle-radius': ['case', ['==', ['get', 'tone'], 'count'], ['*', scale, ['+', 5, ['*', 18, ['sqrt', ['get', 'size']]]]], ['*', scale, ['+', 8, ['*', 2.6, ['length', ['get', 'label']]]]]],
         'circle-color': spot,
         'circle-opacity': ['match', ['get', 'tone'], 'count', 0.55, 0.95],
         'circle-stroke-color': COLOURS.ground,

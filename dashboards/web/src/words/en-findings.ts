@@ -94,6 +94,13 @@ export const enFindings = {
   'verify.send': 'Submit',
   'picture.waiting': 'The picture is being fetched…',
   'picture.failed': 'The picture could not be fetched',
+  'pictureerror.unreachable': 'picture server unreachable',
+  'pictureerror.slow': 'too slow',
+  'pictureerror.status': 'picture server refused',
+  'pictureerror.cut_off': 'cut off',
+  'pictureerror.redirect': 'redirected, not followed',
+  'pictureerror.too_large': 'too large',
+  'pictureerror.other': '{reason}',
   'picture.none': 'No picture',
 
   'findings.empty.do': 'Rules look at every passage and position; new ones appear here by themselves.',

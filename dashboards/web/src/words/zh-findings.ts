@@ -92,6 +92,13 @@ export const zhFindings = {
   'verify.send': '提交核查',
   'picture.waiting': '图片正在取回…',
   'picture.failed': '图片未能取回',
+  'pictureerror.unreachable': '图片服务器不可达',
+  'pictureerror.slow': '取图超时',
+  'pictureerror.status': '图片服务器拒绝',
+  'pictureerror.cut_off': '取图中断',
+  'pictureerror.redirect': '地址被转向，未取',
+  'pictureerror.too_large': '图片过大',
+  'pictureerror.other': '{reason}',
   'picture.none': '没有图片',
 
   'findings.empty.do': '规则正在比对每条过车和定位记录，新线索会自动出现在这里。',
