@@ -127,6 +127,11 @@ def install(app: FastAPI) -> None:
     for kind in (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError):
         app.add_exception_handler(kind, no_database)
 
+    @app.exception_handler(psycopg.DataError)
+    async def no_such_value(_request: Request, error: psycopg.DataError) -> JSONResponse:
+        log.warning("a value that the database cannot hold", why=str(error).splitlines()[0][:200])
+        return answer(422, "wrong_value", "a value is one that cannot be stored or looked for (NUL, or out of range)")
+
     @app.exception_handler(Exception)
     async def unexpected(_request: Request, _error: Exception) -> JSONResponse:
         return answer(500, "failed", "something went wrong here; it was noted")
