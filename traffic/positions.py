@@ -29,13 +29,8 @@ class PlaceIndex:
         self._of_link = np.array(
             [(link.road_id, link.id, link.unit_id, link.direction) for link in links], np.int64
         ).reshape(-1, 4)
-        self._limits = np.zeros(max((link.id for link in links), default=0) + 1, np.int16)  # by number of the link
-        for link in links:
-            self._limits[link.id] = link.limit_kmh
-
-    def limits_kmh(self, links: np.ndarray) -> np.ndarray:
-        """The speed limit of each link that `find` named (int16), 0 for none."""
-        return self._limits[links]
+        # By row of the links, as `pieces` names them.
+        self.limits_kmh = np.array([link.limit_kmh for link in links], np.int64)
 
     @property
     def pieces(self) -> Pieces:

@@ -77,12 +77,7 @@ def of_passages(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: V
 def of_positions(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: Vehicles) -> np.ndarray:
     """POSITION rows of vehicles as sightings."""
     lon, lat = _points(rows)
-    if book.places is None:
-        places = np.zeros(len(rows), PLACE)
-        limits = np.zeros(len(rows), np.int16)
-    else:
-        places = find_places(book.places, lon, lat, rows["speed_kmh"], rows["bearing_deg"])
-        limits = book.places.limits_kmh(places["link"])
+    places, limits = find_places(book.places, lon, lat, rows["speed_kmh"], rows["bearing_deg"])
     made = _sightings(shapes.POSITION, rows, places, (lon, lat))
     made["source"] = _content(made)
     made["direction"] = places["direction"]
@@ -96,9 +91,7 @@ def of_positions(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: 
 def of_alarms(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: Vehicles) -> np.ndarray:
     """ALARM rows as sightings."""
     lon, lat = _points(rows)
-    places = np.zeros(len(rows), PLACE)
-    if book.places is not None:
-        places = find_places(book.places, lon, lat, rows["speed_kmh"], np.full(len(rows), np.nan))
+    places, _ = find_places(book.places, lon, lat, rows["speed_kmh"], np.full(len(rows), np.nan))
     made = _sightings(shapes.ALARM, rows, places, (lon, lat))
     made["value"] = (rows["bits"] & 0xFFFFFFFF).astype(np.uint32)
     made["source"] = rows["bits"] & 0xFFFFFFFF
@@ -109,16 +102,21 @@ def of_alarms(book: RuleBook, rules: KeyedRules, rows: np.ndarray, vehicles: Veh
 
 
 def find_places(
-    index: PlaceIndex, lon: np.ndarray, lat: np.ndarray, speed_kmh: np.ndarray, bearing_deg: np.ndarray
-) -> np.ndarray:
-    """PlaceIndex.find, with a kernel in the place of its search."""
+    index: PlaceIndex | None, lon: np.ndarray, lat: np.ndarray, speed_kmh: np.ndarray, bearing_deg: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """PlaceIndex.find, with a kernel in the place of its search, and the limit there (0: not known)."""
+    limits = np.zeros(len(lon), np.int64)
+    if index is None:
+        return np.zeros(len(lon), PLACE), limits
     from traffic.vehicles.keyed.kernels import places
 
     def search(lon: np.ndarray, lat: np.ndarray, bearing: np.ndarray) -> Found:
-        row, stake_m, away_m = places.nearest(index.pieces, lon, lat, np.asarray(bearing, np.float64))
+        row, stake_m, away_m, limits[:] = places.nearest(
+            index.pieces, index.limits_kmh, lon, lat, np.asarray(bearing, np.float64)
+        )
         return Found(row=row, stake_m=stake_m, away_m=away_m)
 
-    return index.find(lon, lat, speed_kmh, bearing_deg, search=search)
+    return index.find(lon, lat, speed_kmh, bearing_deg, search=search), limits
 
 
 def _points(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
