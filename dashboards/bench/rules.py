@@ -47,21 +47,24 @@ def measure(options: Options, progress: Progress) -> Measured:
     run(world.three, world.rows[: 2 * options.batch], options.batch, ticks=False)  # kernels are loaded
     rates: dict[str, list[float]] = {who: [] for who in ("three", "every", *PEERS)}
     said: Said = {}
+    words = 0
     outcomes: dict[str, Outcome] = {}
     for number in range(options.repeats):
         three, candidates = run(world.three, world.rows, options.batch, ticks=False)
         said = standing(candidates)
         rates["three"].append(three)
-        rates["every"].append(run(world.every, world.rows, options.batch, ticks=True)[0])
+        every, told = run(world.every, world.rows, options.batch, ticks=True)
+        rates["every"].append(every)
+        words = len(told)
         for who in PEERS:
             outcomes[who] = ask(who, options)
             rates[who].append(outcomes[who].records / outcomes[who].cpu_s)
         progress(f"repeat {number + 1}: " + ", ".join(f"{who} {of[-1]:,.0f}/s" for who, of in rates.items()))
     ours = Outcome(cpu_s=0.0, records=len(world.rows), findings=len(said), digest=digest_of(said))
-    return _measured(options, rates, {"ours": ours, **outcomes})
+    return _measured(options, rates, {"ours": ours, **outcomes}, words)
 
 
-def _measured(options: Options, rates: dict[str, list[float]], outcomes: dict[str, Outcome]) -> Measured:
+def _measured(options: Options, rates: dict[str, list[float]], outcomes: dict[str, Outcome], words: int) -> Measured:
     per_s = {who: median(of) for who, of in rates.items()}
     differ = [who for who, one in outcomes.items() if one.digest != outcomes["ours"].digest]
     if differ:
@@ -77,6 +80,7 @@ def _measured(options: Options, rates: dict[str, list[float]], outcomes: dict[st
             "ratio_to_plain_loop": round(per_s["three"] / per_s["plain"], 2),
             "every_rule_per_s": round(per_s["every"]),
             "goal_every_rule_per_s": GOAL_PER_S,
+            "every_rule_candidates_per_1000": round(1_000 * words / outcomes["ours"].records, 2),
             "findings": outcomes["ours"].findings,
             "identical": True,
             "spread": {who: [round(min(of)), round(max(of))] for who, of in rates.items()},

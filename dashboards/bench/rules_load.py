@@ -34,6 +34,7 @@ CLONED_SHARE, MISREAD_SHARE, UNREADABLE_SHARE, FAST_SHARE = 0.001, 0.01, 0.01, 0
 PASSAGES_OF_VEHICLE = 6.0  # on average
 SPREAD = 0.1
 USUAL_SHARE = 0.8  # of the limit
+KEY_VEHICLES = (("heavy_truck", 14), ("scheduled_coach", 3), ("tour_coach", 2), ("hazardous_goods", 1))  # of twenty
 WATCHED, SEEN = 1_000, 20  # plates on the watch-list, and those of them that drive here
 _DAY_US = 86_400_000_000
 
@@ -206,7 +207,8 @@ def _registry(keys: np.ndarray) -> Registry:
     count = len(keys)
     columns = {name: np.zeros(count, getattr(Registry(), name).dtype) for name in COLUMNS}
     columns["keys"], columns["enabled"] = (keys << 3) | 1, np.ones(count, bool)
-    columns["kind"] = (np.arange(count) % KINDS.index("minivan")).astype(np.int8)  # coaches, tankers, heavy lorries
+    kinds = [KINDS.index(name) for name, share in KEY_VEHICLES for _ in range(share)]
+    columns["kind"] = np.resize(np.array(kinds, np.int8), count)
     columns["inspection_until_us"] = np.where(np.arange(count) % 200 == 0, START_US - _DAY_US, NEVER_US)
     columns["scrap_by_us"] = np.full(count, NEVER_US)
     columns["unit"], columns["plate_class"] = np.ones(count, np.int32), np.ones(count, np.int16)

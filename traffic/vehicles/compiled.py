@@ -28,6 +28,7 @@ KERNELS = (
     "traffic.vehicles.section_kernels",
     "traffic.vehicles.clone_kernels",
     "traffic.vehicles.path_kernels",
+    "traffic.vehicles.known_kernels",
     "traffic.vehicles.watch_kernels",
     "traffic.vehicles.keyed.kernels.fold",
     "traffic.vehicles.keyed.kernels.places",

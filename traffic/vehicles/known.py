@@ -11,15 +11,13 @@ from traffic.readings import PASSAGE
 
 NEW, SAME, OTHER = 0, 1, 2  # status of a probed record
 MINUTE_US = 60_000_000
-_SLOTS_MIN = 16
+_SLOTS_MIN = 1 << 10
 _FILL_MAX = 0.6
 _NOT_CONTENT = frozenset({"received_at", "device", "door", "flags"})
 _CONTENT = tuple(name for name in PASSAGE.names if name not in _NOT_CONTENT)  # type: ignore[union-attr]
 _K1, _K2, _K3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_IDENTITY, _CONTENT_HASH, _PLACE = 0, 1, 2  # columns of a slot; place: within the minute (high 32 bits), doors (low)
-_OPAQUE = np.dtype("V24")  # a slot for numpy to move without looking at its columns (several times faster)
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
+IDENTITY, CONTENT, PLACE = 0, 1, 2  # columns of a slot; place: within the minute (high 32 bits), doors (low)
+LOW = np.uint64(0xFFFFFFFF)
 
 
 def content_hash(rows: np.ndarray) -> np.ndarray:
@@ -45,56 +43,22 @@ def _mixture(observed_at: np.ndarray, source_hash: np.ndarray) -> np.ndarray:
 class _Minute:
     """The records of one minute: slots of (identity, content, place and doors); a slot without doors is empty."""
 
-    def __init__(self, records: int) -> None:
-        size = _SLOTS_MIN
-        while size * _FILL_MAX < records:
-            size *= 2
-        self.slots = np.zeros((size, 3), np.uint64)
+    def __init__(self) -> None:
+        self.slots = np.zeros((_SLOTS_MIN, 3), np.uint64)
         self.count = 0
 
-    def find(self, identity: np.ndarray, place: np.ndarray) -> np.ndarray:
-        """Slot of each record, -1 where it is not held."""
-        mask = len(self.slots) - 1
-        found = np.full(len(identity), -1, np.int64)
-        open_, at = np.arange(len(identity)), self._first_slots(identity)
-        while len(open_):
-            held = self._take(at)
-            empty = (held[:, _PLACE] & _LOW) == 0
-            same = (held[:, _IDENTITY] == identity[open_]) & (held[:, _PLACE] >> _HALF == place[open_]) & ~empty
-            found[open_[same]] = at[same]
-            on = ~(same | empty)
-            open_, at = open_[on], (at[on] + 1) & mask
-        return found
+    def make_room(self, more: int) -> None:
+        """Afterwards so many records fit in."""
+        from traffic.vehicles import known_kernels
 
-    def insert(self, slots: np.ndarray) -> None:
-        """Put in records that are not held, each once."""
-        self._make_room(len(slots))
-        mask = len(self.slots) - 1
-        opaque, table = slots.view(_OPAQUE)[:, 0], self.slots.view(_OPAQUE)[:, 0]
-        identity, place = np.ascontiguousarray(slots[:, _IDENTITY]), np.ascontiguousarray(slots[:, _PLACE])
-        claim, at = np.arange(len(slots)), self._first_slots(identity)
-        while len(claim):
-            free = (self.slots[at, _PLACE] & _LOW) == 0
-            table[at[free]] = opaque[claim[free]]
-            # Of several that want one slot the last was written: the others see another record there and go on.
-            there = self._take(at)
-            lost = (there[:, _IDENTITY] != identity[claim]) | (there[:, _PLACE] != place[claim])
-            claim, at = claim[lost], (at[lost] + 1) & mask
-        self.count += len(slots)
-
-    def _first_slots(self, identity: np.ndarray) -> np.ndarray:
-        return (identity & np.uint64(len(self.slots) - 1)).astype(np.int64)
-
-    def _take(self, at: np.ndarray) -> np.ndarray:
-        return self.slots.view(_OPAQUE)[:, 0].take(at).view(np.uint64).reshape(-1, 3)
-
-    def _make_room(self, more: int) -> None:
         if self.count + more <= len(self.slots) * _FILL_MAX:
             return
-        old = self.slots[(self.slots[:, _PLACE] & _LOW) != 0]
-        wider = _Minute(2 * (self.count + more))
-        self.slots, self.count = wider.slots, 0
-        self.insert(old)
+        size = len(self.slots)
+        while self.count + more > size * _FILL_MAX / 2:
+            size *= 2
+        wider = np.zeros((size, 3), np.uint64)
+        known_kernels.move(self.slots, wider)
+        self.slots = wider
 
 
 class KnownRecords:
@@ -122,51 +86,32 @@ class KnownRecords:
         The second of two equal records of the batch is known by the first. `doors` (0..30) of the batch let the mask
         of such a one show the first one's door. Nothing is changed.
         """
+        from traffic.vehicles import known_kernels
+
+        times, content = np.ascontiguousarray(observed_at), np.ascontiguousarray(content)
         bits = _door_bits(doors, len(content))
-        identity = _mixture(observed_at, source_hash)
+        identity, place = _mixture(times, source_hash), _place(times)
         status = np.zeros(len(content), np.int64)
         masks = np.zeros(len(content), np.int64)
-        for number, index in self._by_minute(observed_at):
-            minute = self._minutes.get(number)
-            if minute is None:
-                continue
-            slot = minute.find(identity[index], _place(observed_at[index]))
-            held = minute.slots[slot[slot >= 0]]
-            index = index[slot >= 0]
-            status[index] = np.where(held[:, _CONTENT_HASH].view(np.int64) == content[index], SAME, OTHER)
-            masks[index] = (held[:, _PLACE] & _LOW).astype(np.int64)
-        for first, later in _repeats(identity, observed_at, source_hash):
-            so_far = int(masks[first]) | int(bits[first])
-            for row in later:
-                if status[first] == NEW:
-                    status[row] = SAME if content[row] == content[first] else OTHER
-                masks[row] = so_far
-                so_far |= int(bits[row])
+        for number, index in self._by_minute(times):
+            if minute := self._minutes.get(number):
+                known_kernels.probe(minute.slots, index, identity, place, content, status, masks)
+        known_kernels.know_repeats(identity, times, content, bits, status, masks)
         return status, masks
 
     def add(
         self, observed_at: np.ndarray, source_hash: np.ndarray, content: np.ndarray, doors: np.ndarray | None = None
     ) -> None:
         """Remember these records. Of one that is known the first content stays, and its doors are added."""
+        from traffic.vehicles import known_kernels
+
+        times, content = np.ascontiguousarray(observed_at), np.ascontiguousarray(content)
         bits = _door_bits(doors, len(content))
-        identity = _mixture(observed_at, source_hash)
-        once = np.ones(len(content), bool)
-        for first, later in _repeats(identity, observed_at, source_hash):
-            bits[first] |= np.bitwise_or.reduce(bits[later])
-            once[later] = False
-        for number, index in self._by_minute(observed_at):
-            index = index[once[index]]
-            minute = self._minutes.setdefault(number, _Minute(0))
-            place = _place(observed_at[index])
-            slot = minute.find(identity[index], place)
-            known = slot >= 0
-            minute.slots[slot[known], _PLACE] |= bits[index[known]]
-            fresh = np.empty((len(index) - int(known.sum()), 3), np.uint64)
-            index, place = index[~known], place[~known]
-            fresh[:, _IDENTITY] = identity[index]
-            fresh[:, _CONTENT_HASH] = content[index].view(np.uint64)
-            fresh[:, _PLACE] = place << _HALF | bits[index]
-            minute.insert(fresh)
+        identity, place = _mixture(times, source_hash), _place(times)
+        for number, index in self._by_minute(times):
+            minute = self._minutes.setdefault(number, _Minute())
+            minute.make_room(len(index))
+            minute.count += known_kernels.add(minute.slots, index, identity, place, content, bits)
 
     def forget(self, before_us: int) -> None:
         """Records observed earlier leave the window for good."""
@@ -198,18 +143,3 @@ def _door_bits(doors: np.ndarray | None, count: int) -> np.ndarray:
 
 def _place(observed_at: np.ndarray) -> np.ndarray:
     return (observed_at % MINUTE_US).astype(np.uint64)
-
-
-def _repeats(identity: np.ndarray, observed_at: np.ndarray, source_hash: np.ndarray) -> list[tuple[int, list[int]]]:
-    """Records that stand more than once in a batch: the first row and the later ones, in the order of the batch."""
-    ordered = np.sort(identity)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if not len(twice):
-        return []
-    rows = np.flatnonzero(np.isin(identity, twice))
-    groups: dict[tuple[int, int], list[int]] = {}
-    for row, record in zip(
-        rows.tolist(), zip(observed_at[rows].tolist(), source_hash[rows].tolist(), strict=True), strict=True
-    ):
-        groups.setdefault(record, []).append(row)
-    return [(index[0], index[1:]) for index in groups.values() if len(index) > 1]
