@@ -110,11 +110,11 @@ class Connection(asyncio.Protocol):
         """A terminal or a stranger."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
         self._loop = asyncio.get_running_loop()
-        address = transport.get_extra_info("peername")
+        address = self._transport.get_extra_info("peername")
         self.peer = address[0] if isinstance(address, tuple) else "local"
-        transport.set_write_buffer_limits(high=WRITE_BYTES_MAX)
+        self._transport.set_write_buffer_limits(high=WRITE_BYTES_MAX)
         if not self._door.arrived(self):
-            transport.abort()
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has gone, or was closed here."""
