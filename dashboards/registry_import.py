@@ -12,7 +12,8 @@ import psycopg
 from traffic.clock import monotonic_s
 from traffic.database import WRITER, connect
 from traffic.errors import ServiceError, SettingsError
-from traffic.registry_import import TABLES, File, Origin, Report, import_file, load_ground
+from traffic.registry_import import File, Report, import_file
+from traffic.registry_store import TABLES, Origin, load_ground
 from traffic.store import us_of
 
 PART_BYTES = 256 * 1024

@@ -7,8 +7,9 @@ import psycopg
 
 from tests.world import CORPS, UNITS
 from traffic.database import WRITER, as_role
-from traffic.registry_import import File, Ground, Origin, Report, import_file, load_ground
+from traffic.registry_import import File, Report, import_file
 from traffic.registry_records import credit_code, identity_number
+from traffic.registry_store import Ground, Origin, load_ground
 
 PART_BYTES = 64 * 1024
 COMPANY = credit_code("91220101MA17ABCD0")

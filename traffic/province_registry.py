@@ -13,8 +13,8 @@ import psycopg
 
 from traffic.clock import SHANGHAI
 from traffic.province_tables import model_province, rows_of
-from traffic.registry_import import Ground, Origin, resolve, store
 from traffic.registry_records import SHEETS, Refused
+from traffic.registry_store import Ground, Origin, resolve, store
 
 FILES = {
     "companies": "companies.csv", "vehicles": "key_vehicles.csv", "permits": "permits.csv", "drivers": "drivers.csv",

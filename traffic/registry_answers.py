@@ -8,7 +8,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from traffic.platform_query import Answer, Outcome, Vehicle
-from traffic.registry_import import SQL, Line, Origin, store
+from traffic.registry_store import SQL, Line, Origin, store
 
 SOON = timedelta(days=30)  # before its inspection ends a vehicle is asked about again and again
 KEPT = timedelta(days=90)  # answers, but for the newest of each vehicle

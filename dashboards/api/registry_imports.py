@@ -27,7 +27,8 @@ from dispatch.access import Actor
 from traffic.clock import monotonic_s
 from traffic.errors import TrafficError
 from traffic.ingest.files import CHARSETS
-from traffic.registry_import import File, Origin, Report, import_file, load_ground
+from traffic.registry_import import File, Report, import_file
+from traffic.registry_store import Origin, load_ground
 from traffic.store import us_of
 
 PART_BYTES = 256 * 1024

@@ -9,8 +9,9 @@ import pytest
 from tests.registrykit import COMPANY, LICENCE, Writer, code_of, company, csv_file, vehicle
 from tests.world import CORPS, WEST, World
 from traffic.plates import plate_key, vehicle_keys
-from traffic.registry_import import CHUNK_ROWS, SNIFFED_BYTES, File, Origin, Report, import_file
+from traffic.registry_import import CHUNK_ROWS, SNIFFED_BYTES, File, Report, import_file
 from traffic.registry_load import load_registry
+from traffic.registry_store import Origin
 from traffic.vehicles.registry import KINDS, NEVER_US, STATES
 
 
