@@ -88,7 +88,8 @@ class KnownRecords:
         """
         from traffic.vehicles import known_kernels
 
-        times, content = np.ascontiguousarray(observed_at), np.ascontiguousarray(content)
+        times = np.array(observed_at, np.int64)  # a copy: what comes off the bus may not be written to
+        content = np.ascontiguousarray(content)
         bits = _door_bits(doors, len(content))
         identity, place = _mixture(times, source_hash), _place(times)
         status = np.zeros(len(content), np.int64)
