@@ -131,3 +131,10 @@ def test_every_other_column_tells() -> None:
     swapped["lane"], swapped["direction"] = base["direction"], base["lane"]
     hashes.add(int(content_hash(swapped)[0]))
     assert len(hashes) == len(names) + 2
+
+
+def test_a_single_record_as_it_lies_in_a_bus_entry_is_taken() -> None:
+    rows = np.frombuffer(bytes(8) + passages((0, A)).tobytes(), PASSAGE, 1, 8)  # read-only, and not copied by numpy
+    known, content = KnownRecords(), content_hash(rows)
+    known.add(rows["observed_at"], rows["source_hash"], content, rows["door"])
+    assert known.probe(rows["observed_at"], rows["source_hash"], content, rows["door"])[0].tolist() == [SAME]

@@ -106,7 +106,7 @@ class KnownRecords:
         """Remember these records. Of one that is known the first content stays, and its doors are added."""
         from traffic.vehicles import known_kernels
 
-        times, content = np.ascontiguousarray(observed_at), np.ascontiguousarray(content)
+        times, content = observed_at.astype(np.int64), content.astype(np.int64)  # a bus entry is read-only
         bits = _door_bits(doors, len(content))
         identity, place = _mixture(times, source_hash), _place(times)
         for number, index in self._by_minute(times):
