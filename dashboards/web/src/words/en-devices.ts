@@ -16,7 +16,7 @@ export const enDevices = {
   'device.refused': 'Refused 24 h',
   'device.refused.none': 'Nothing refused in 24 h',
   'device.trust': 'Trust',
-  'device.skew': 'Clock skew',
+  'device.skew': 'Delay of arrival',
   'device.newest': 'Newest refused records',
   'device.correct': 'Correct them',
   'device.empty': 'No sender fits',

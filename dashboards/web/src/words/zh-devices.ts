@@ -14,7 +14,7 @@ export const zhDevices = {
   'device.refused': '24 小时拒收',
   'device.refused.none': '24 小时内没有拒收',
   'device.trust': '可信度',
-  'device.skew': '时钟偏差',
+  'device.skew': '到达延迟',
   'device.newest': '最近被拒收的记录',
   'device.correct': '去改正',
   'device.empty': '没有符合条件的设备',
