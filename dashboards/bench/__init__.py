@@ -5,7 +5,7 @@ Every bench makes an instance of its own in a scratch folder, runs the real proc
 
 from collections.abc import Mapping
 
-from dashboards.bench import cycle, doors, fanout, ingest, latency, lookups, rules, takeover, terminals, twin
+from dashboards.bench import cycle, doors, fanout, growth, ingest, latency, lookups, rules, takeover, terminals, twin
 from dashboards.bench.measured import Measurement, Progress, as_text
 from dashboards.bench.measured import run as _run
 
@@ -15,6 +15,7 @@ BENCHES: dict[str, Measurement] = {
     "cycle": cycle.BENCH,
     "doors": doors.BENCH,
     "fanout": fanout.BENCH,
+    "growth": growth.BENCH,
     "ingest": ingest.BENCH,
     "latency": latency.BENCH,
     "lookups": lookups.BENCH,

@@ -1,4 +1,4 @@
-"""Sustained passages/s from the door to the commit, with both rules on, beside bare COPY of the same rows."""
+"""Sustained passages/s from the door to the commit, with all rules on, beside bare COPY of the same rows."""
 
 import pstats
 import time
@@ -14,6 +14,7 @@ import psycopg
 
 from dashboards.bench import bare_copy
 from dashboards.bench.bare_copy import Bare
+from dashboards.bench.furnish import furnish
 from dashboards.bench.load import Client, Load, Wanted, client, prepare, running
 from dashboards.bench.measured import Measured, Measurement, Progress, Reference
 from dashboards.bench.scratch import Scratch, cpu_s, scratch
@@ -30,14 +31,19 @@ STEADY = (0.1, 0.9)  # of all passages: between them the rate is taken
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """`passages` of a repeat go in requests of `records`; `lead` is how many may be acknowledged but not stored."""
+    """`passages` of a repeat go in requests of `records`; `lead` is how many may be acknowledged but not stored.
+
+    The passages are of `plates` vehicles; `stored` passages of them lie in the table before.
+    """
 
     passages: int = 1_500_000
     records: int = 1_000
     repeats: int = 3
     workers: int = 2
+    plates: int = 100_000
+    stored: int = 0
     connections: int = 16
-    chunks: int = 6  # that the event time passes through
+    chunks: int = 6  # that the event time passes through, where nothing is stored before
     lead: int = 200_000
     seed: int = 1
     profile: bool = False  # two more repeats that show where the time goes
@@ -54,14 +60,15 @@ class Run:
     elapsed_s: float
     lag_max: int  # acknowledged but not stored
     refused: int
-    findings: int
+    findings: dict[str, int]  # active at the end, by kind
 
 
 def measure(options: Options, progress: Progress) -> Measured:
     """Repeat ours and the two references in turn, each on a fresh database; medians count."""
-    with scratch(chunk_s=SPAN_S / options.chunks) as instance:
+    with scratch(chunk_s=None if options.stored else SPAN_S / options.chunks) as instance:
+        furnish(instance, progress, stored=options.stored, plates=options.plates)
         progress(f"encoding {options.passages:,} passages")
-        load = _prepare(instance, options)
+        load = loaded(instance, options)
         runs: list[Run] = []
         bare: dict[int, list[Bare]] = {1: [], 2: []}
         batches: list[bytes] = []
@@ -93,8 +100,8 @@ def _result(
             "rows_per_transaction": batch_rows,
             "lag_max_passages": max(run.lag_max for run in runs),
             "refused_requests": sum(run.refused for run in runs),
-            "findings": [run.findings for run in runs],
-            "cpu_us_per_passage": _per_passage([run.cpu_s for run in runs], options.passages),
+            "findings": runs[-1].findings,
+            "cpu_us_per_passage": per_passage([run.cpu_s for run in runs], options.passages),
             "bare_copy_cpu_us_per_passage": round(mean(one.cpu_s for one in bare[best]) * 1e6 / options.passages, 2),
             "cores_used": round(mean(sum(run.cpu_s.values()) / run.elapsed_s for run in runs), 2),
             "options": msgspec.to_builtins(options),
@@ -103,7 +110,8 @@ def _result(
     )
 
 
-def _per_passage(spent: list[dict[str, float]], passages: int) -> dict[str, float]:
+def per_passage(spent: list[dict[str, float]], passages: int) -> dict[str, float]:
+    """CPU us of one passage, by kind of process."""
     names = sorted({name for one in spent for name in one})
     return {name: round(mean(one.get(name, 0.0) for one in spent) * 1e6 / passages, 2) for name in names}
 
@@ -111,16 +119,18 @@ def _per_passage(spent: list[dict[str, float]], passages: int) -> dict[str, floa
 def sustained(instance: Scratch, workers: int, progress: Progress) -> float:
     """The rate as one short repeat shows it."""
     options = Options(passages=SHORT_PASSAGES, workers=workers)
-    run = run_once(instance, options, _prepare(instance, options))
+    run = run_once(instance, options, loaded(instance, options))
     progress(f"sustained: {run.per_s:,.0f}/s")
     return run.per_s
 
 
-def _prepare(instance: Scratch, options: Options) -> Load:
-    return prepare(
-        instance,
-        Wanted(passages=options.passages, records=options.records, span_s=SPAN_S, before_s=BEFORE_S, seed=options.seed),
-    )
+def loaded(instance: Scratch, options: Options) -> Load:
+    """The bodies that a run sends."""
+    wanted = Wanted(
+        passages=options.passages, records=options.records, span_s=SPAN_S, before_s=BEFORE_S, seed=options.seed,
+        plates=options.plates,
+    )  # fmt: skip
+    return prepare(instance, wanted)
 
 
 def run_once(
@@ -177,9 +187,9 @@ def _stored(connection: psycopg.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def _findings(connection: psycopg.Connection) -> int:
-    row = connection.execute("SELECT count(*) FROM finding WHERE state = 'active'").fetchone()
-    return int(row[0]) if row else 0
+def _findings(connection: psycopg.Connection) -> dict[str, int]:
+    active = "SELECT kind, count(*) FROM finding WHERE state = 'active' GROUP BY kind"
+    return dict(connection.execute(active).fetchall())
 
 
 def _steady(seen: list[tuple[float, int]], total: int) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import psycopg
 
 from dashboards.bench import ingest
+from dashboards.bench.furnish import furnish
 from dashboards.bench.load import Wanted, client, prepare, running, used_checkpoints
 from dashboards.bench.measured import Measured, Measurement, Progress, Reference
 from dashboards.bench.scratch import DEVICE_KEY, Scratch, scratch
@@ -58,6 +59,7 @@ class Times:
 def measure(options: Options, progress: Progress) -> Measured:
     """One instance; for each share a fresh database, the load at its pace, and probes among it."""
     with scratch() as instance:
+        furnish(instance, progress)
         sustained = options.sustained_per_s or round(ingest.sustained(instance, options.workers, progress))
         taken: dict[float, Times] = {}
         for share in SHARES:

@@ -12,6 +12,7 @@ import numpy as np
 
 from dashboards.bench import sender as sender_module
 from dashboards.bench import stream_of_passages
+from dashboards.bench.furnish import morning_us
 from dashboards.bench.scratch import DEVICE_CODE, DEVICE_KEY, Process, Scratch
 from dashboards.bench.sender import Report, Spec
 from dashboards.bench.stream_of_passages import Mix
@@ -29,6 +30,7 @@ class Wanted:
     before_s: float
     seed: int = 1
     spared: int = 0  # checkpoints, the last of the province, at which nothing passes
+    plates: int = stream_of_passages.PLATES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,25 +46,26 @@ class Load:
 def prepare(instance: Scratch, wanted: Wanted) -> Load:
     """Encode the bodies to a file, and make the rows."""
     province = model_province()
-    begins_us = instance.settings.clock.now_us()
+    starts_us = morning_us(instance)
     stream = stream_of_passages.make(
         Mix(
-            checkpoints=[(c.id, c.code) for c in used_checkpoints(wanted.spared)],
+            checkpoints=used_checkpoints(wanted.spared),
             sections=province.sections,
             passages=wanted.passages,
-            start_us=begins_us - int(wanted.before_s * 1e6),
+            start_us=starts_us - int(wanted.before_s * 1e6),
             span_s=wanted.span_s,
             seed=wanted.seed,
+            plates=wanted.plates,
         )
     )
-    file = instance.folder / f"bodies-{wanted.passages}-{wanted.records}"
+    file = instance.folder / f"bodies-{wanted.passages}-{wanted.records}-{wanted.plates}"
     sizes = []
     with file.open("wb") as out:
         for body in stream_of_passages.bodies(stream, wanted.records):
             sizes.append(len(body))
             out.write(body)
-    rows = stream_of_passages.rows(stream, device=instance.device, device_code=DEVICE_CODE, received_us=begins_us)
-    return Load(file=file, sizes=sizes, rows=rows, begins_us=begins_us)
+    rows = stream_of_passages.rows(stream, device=instance.device, device_code=DEVICE_CODE, received_us=starts_us)
+    return Load(file=file, sizes=sizes, rows=rows, begins_us=starts_us)
 
 
 def used_checkpoints(spared: int) -> tuple[Checkpoint, ...]:
@@ -86,8 +89,8 @@ def running(
     `programs`: what runs in the place of a command (see Scratch.start).
     """
     instance.renew()
-    instance.watch(stream_of_passages.watched_plates() if watched is None else watched)
     instance.set_clock(begins_us)
+    instance.watch(stream_of_passages.watched_plates() if watched is None else watched)
     instead = programs or {}
     try:
         started = [instance.start("doors", program=instead.get("doors", ()))]

@@ -13,7 +13,8 @@ from argon2 import PasswordHasher
 
 from dashboards.bench.measured import Measured, Measurement, Progress, Reference
 from dashboards.bench.scratch import Scratch, scratch
-from dashboards.bench.stored import fill, plate_keys
+from dashboards.bench.stored import fill
+from dashboards.bench.vehicles import plate_keys
 from traffic.clock import monotonic_s
 from traffic.plates import plate_text
 from traffic.store import us_of

@@ -103,11 +103,19 @@ class Scratch:
         with psycopg.connect(self._url("postgres"), autocommit=True) as admin:
             admin.execute(f"DROP DATABASE IF EXISTS {RUN} WITH (FORCE)")
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [TEMPLATE])
-            admin.execute(f"CREATE DATABASE {RUN} TEMPLATE {TEMPLATE}")
+            admin.execute(f"CREATE DATABASE {RUN} TEMPLATE {TEMPLATE} STRATEGY file_copy")
             admin.execute("CHECKPOINT")
         with redis.Redis.from_url(self.embedded.redis_url) as client:
             client.flushall()
             client.bgrewriteaof()
+
+    def keep(self) -> None:
+        """What the database of this run holds now is what each run begins with from here on."""
+        with psycopg.connect(self._url("postgres"), autocommit=True) as admin:
+            admin.execute(f"ALTER DATABASE {RUN} WITH ALLOW_CONNECTIONS false")
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [RUN])
+            admin.execute(f"DROP DATABASE {TEMPLATE} WITH (FORCE)")
+            admin.execute(f"ALTER DATABASE {RUN} RENAME TO {TEMPLATE}")
 
     def make_template(self, *, chunk_s: float | None) -> None:
         """The database that `renew` copies: schema, province, rules, a watch-list and one native sender."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from traffic import commit, pipeline, store, tracking
+from traffic import commit, finding_writer, pipeline, store, tracking
 from traffic.clock import monotonic_s
 from traffic.settings import load_settings
 from traffic.stream import BusReader
@@ -32,7 +32,9 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("travel times", store, "write_travel_times"),
     ("positions", tracking, "store_positions"),
     ("batch log", commit, "_log_batches"),
-    ("findings", commit, "_write_findings"),
+    ("findings", finding_writer, "write"),
+    ("rules of key vehicles", pipeline.Worker, "_judge_keyed"),
+    ("by device", commit, "store_sent"),
     ("flow", commit, "flow_rows"),
     ("feed", commit, "write_feed"),
     ("upkeep", pipeline.Worker, "_keep_up"),

@@ -8,7 +8,7 @@ import psycopg
 from dashboards.bench.bare_copy import COPY
 from dashboards.bench.measured import Progress
 from dashboards.bench.scratch import Scratch
-from traffic.plates import ALPHABET
+from dashboards.bench.vehicles import plate_keys
 from traffic.readings import PASSAGE, Door
 from traffic.store import pack_passages
 
@@ -18,18 +18,6 @@ INDEXES = {  # as the schema makes them; they are built behind the rows, chunk b
     "passage_once": "CREATE UNIQUE INDEX passage_once ON passage (checkpoint, observed_at, source_hash)",
     "passage_by_plate": "CREATE INDEX passage_by_plate ON passage (plate_key, observed_at) WHERE plate_key <> 0",
 }
-
-
-def plate_keys(numbers: np.ndarray) -> np.ndarray:
-    """Plates 吉A00000 and on as keys, one for each number below 34 ** 5 * 24."""
-    letters = [ALPHABET.index(c) + 1 for c in "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"]
-    codes = np.array(letters, np.int64)
-    keys = np.full(len(numbers), ALPHABET.index("吉") + 1, np.int64)
-    rest = numbers.astype(np.int64)
-    keys = keys << 7 | codes[10 + rest // 34**5 % 24]
-    for place in range(4, -1, -1):
-        keys = keys << 7 | codes[rest // 34**place % 34]
-    return keys
 
 
 def passages(count: int, *, begin_us: int, end_us: int, plates: int, checkpoints: np.ndarray, seed: int) -> np.ndarray:

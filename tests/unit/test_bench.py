@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,12 +27,16 @@ from traffic.province_tables import model_province
 
 SECTION = Section(id=1, from_checkpoint=GATES[0].id, to_checkpoint=GATES[1].id, length_m=2_000, limit_kmh=100)
 MIX = Mix(
-    checkpoints=[(gate.id, gate.code) for gate in GATES], sections=[SECTION], passages=3_000,
+    checkpoints=[
+        replace(place, id=gate.id, code=gate.code, limit_kmh=100)
+        for gate, place in zip(GATES, model_province().checkpoints, strict=False)
+    ],
+    sections=[SECTION], passages=3_000,
     start_us=NOW_US - 600_000_000, span_s=600.0, seed=7,
 )  # fmt: skip
 RUN = Run(
     per_s=100.0, overall_per_s=90.0, transactions=2, cpu_s={"doors": 1.0}, elapsed_s=2.0, lag_max=10, refused=0,
-    findings=1,
+    findings={"section_speed": 1},
 )  # fmt: skip
 
 
@@ -102,12 +107,12 @@ def test_bodies_and_rows_are_the_same_passages():
 def test_the_stream_keeps_its_rate_and_holds_what_both_rules_look_for():
     stream = stream_of_passages.make(MIX)
     assert set(np.diff(stream.observed_us).tolist()) == {200_000}
-    assert len(np.unique(stream.plate)) > 2_000, "many vehicles"
+    assert len(np.unique(stream.vehicle)) > 2_000, "many vehicles"
     entries, exits = stream.gate == 0, stream.gate == 1
-    driven = np.intersect1d(stream.plate[entries & (stream.plate < 25)], stream.plate[exits])
+    driven = np.intersect1d(stream.vehicle[entries & (stream.vehicle >= MIX.plates)], stream.vehicle[exits])
     assert len(driven), "somebody drove the section too fast"
     again = stream_of_passages.make(MIX)
-    assert (again.plate == stream.plate).all() and (again.speed_kmh == stream.speed_kmh).all()
+    assert (again.vehicle == stream.vehicle).all() and (again.speed_kmh == stream.speed_kmh).all()
 
 
 def test_the_steady_rate_leaves_out_begin_and_end():
