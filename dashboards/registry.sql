@@ -72,6 +72,7 @@ SELECT viewer_units();
 -- ---------------------------------------------------------------- senders
 -- name: devices
 -- Senders of the viewer's units, a page by code, with their last sign of life and what they sent and had refused of late.
+-- What lies below a unit is worked out once for each owner, not for each sensor.
 WITH page AS (
     SELECT d.id, d.code, d.name, d.kind, d.unit_id, d.enabled, s.seen_at, s.peer,
            CASE WHEN NOT d.enabled THEN 'off' WHEN s.device_id IS NULL THEN 'never'
@@ -82,7 +83,7 @@ WITH page AS (
         AND (%(kind)s::text IS NULL OR d.kind = %(kind)s)
         AND (%(begin)s::text IS NULL OR d.code LIKE %(begin)s OR d.name LIKE %(part)s)
 ), shown AS (SELECT * FROM page WHERE %(state)s::text IS NULL OR state = %(state)s ORDER BY code LIMIT %(limit)s
-), owners AS (SELECT u.unit_id, units_below(u.unit_id) AS below FROM (SELECT DISTINCT unit_id FROM shown) u
+), owners AS MATERIALIZED (SELECT u.unit_id, units_below(u.unit_id) AS below FROM (SELECT DISTINCT unit_id FROM shown) u
 ), trusted AS (
     SELECT o.unit_id, avg(h.trust) AS trust, count(*) FILTER (WHERE h.state <> 'ok') AS doubtful, count(*) AS sensors
     FROM owners o JOIN (
