@@ -286,7 +286,6 @@ class Worker(PartitionKeeper):
         assert self.book is not None
         rules, memory = self.book.rules, self.memory.keyed
         rows = np.concatenate([judged.new.rows, judged.changed])
-        self._add_candidates(judged, bans.judge_positions(rules, work.positions))
         told = {"passages": rows, "positions": work.positions, "alarms": work.alarms}
         none = {name: of[:0] for name, of in told.items()}
 

@@ -14,7 +14,7 @@ from traffic.store import us_of
 
 LOCAL_HOUR = 10  # of the day on which a bench runs: by day, whatever the clock shows
 OVERDUE_EVERY = 200  # of so many vehicles one is overdue for inspection
-KINDS = ("heavy_truck",) * 14 + ("scheduled_coach",) * 3 + ("tour_coach",) * 2 + ("hazardous_goods",)
+KINDS = ("heavy_truck",) * 74 + ("scheduled_coach",) * 15 + ("tour_coach",) * 10 + ("hazardous_goods",)
 _INSERT = (
     "INSERT INTO key_vehicle (plate_key, class_group, plate, kind, company, unit_id, plate_class, inspection_until,"
     " source, as_of, version)"

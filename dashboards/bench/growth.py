@@ -16,10 +16,10 @@ Cell = tuple[int, int, int]  # stored, plates, workers
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Lists with commas. Stored passages are of the most `plates`; each cell is `repeats` runs of `passages`."""
+    """Lists with commas. Stored passages are of the most `plates`; each cell is the cheapest of `repeats` runs."""
 
     passages: int = 500_000
-    repeats: int = 1
+    repeats: int = 2
     workers: str = "1,2,4"
     plates: str = "100000,10000000"
     stored: str = "1000000,10000000"
@@ -48,8 +48,12 @@ def _numbers(text: str) -> list[int]:
 
 
 def _result(options: Options, taken: Mapping[Cell, list[Run]]) -> Measured:
-    """Costs are those of all parts of the instance together, without the client that sends."""
-    costs = {cell: _cost_us(runs, options.passages) for cell, runs in taken.items()}
+    """Costs are those of all parts of the instance together, without the client that sends.
+
+    The cheapest run of a cell counts: what else a machine does makes every run dearer and none cheaper.
+    """
+    cheapest = {cell: min(runs, key=_spent_s) for cell, runs in taken.items()}
+    costs = {cell: _spent_s(run) * 1e6 / options.passages for cell, run in cheapest.items()}
     return Measured(
         name="growth",
         value=round(100 * (max(costs.values()) / min(costs.values()) - 1), 1),
@@ -59,11 +63,11 @@ def _result(options: Options, taken: Mapping[Cell, list[Run]]) -> Measured:
             "cells": [
                 {
                     "stored": stored, "plates": plates, "workers": workers,
-                    "passages_per_s": round(sum(run.per_s for run in runs) / len(runs)),
+                    "passages_per_s": round(max(run.per_s for run in taken[stored, plates, workers])),
                     "cpu_us": round(costs[stored, plates, workers], 2),
-                    "of": ingest.per_passage([run.cpu_s for run in runs], options.passages),
+                    "of": ingest.per_passage([run.cpu_s], options.passages),
                 }
-                for (stored, plates, workers), runs in taken.items()
+                for (stored, plates, workers), run in cheapest.items()
             ],
             "within_percent": {
                 name: _spread(costs, at) for at, name in enumerate(("stored", "plates", "workers"))
@@ -73,9 +77,8 @@ def _result(options: Options, taken: Mapping[Cell, list[Run]]) -> Measured:
     )  # fmt: skip
 
 
-def _cost_us(runs: list[Run], passages: int) -> float:
-    spent = sum(seconds for run in runs for name, seconds in run.cpu_s.items() if name != "sender")
-    return spent * 1e6 / passages / len(runs)
+def _spent_s(run: Run) -> float:
+    return sum(seconds for name, seconds in run.cpu_s.items() if name != "sender")
 
 
 def _spread(costs: Mapping[Cell, float], at: int) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dashboards import bench, evaluate
-from dashboards.bench import ingest, latency, stream_of_passages, takeover
+from dashboards.bench import growth, ingest, latency, stream_of_passages, takeover, vehicles
 from dashboards.bench.bare_copy import Bare
 from dashboards.bench.ingest import Run
 from dashboards.bench.latency import Times
@@ -23,6 +23,7 @@ from tests.doorkit import bench as door_bench
 from traffic.errors import SettingsError
 from traffic.ingest import native
 from traffic.network import Section
+from traffic.plates import plate_key
 from traffic.province_tables import model_province
 
 SECTION = Section(id=1, from_checkpoint=GATES[0].id, to_checkpoint=GATES[1].id, length_m=2_000, limit_kmh=100)
@@ -67,6 +68,46 @@ def test_ingest_is_held_against_the_better_of_the_two_references():
     result = ingest._result(options, [RUN] * 3, taken, 100, {}).as_json()
     assert result["reference"] == {"name": "bare COPY over 1 connection(s)", "value": 500}
     assert result["value"] == 100 and result["ratio"] == 0.2
+
+
+def test_growth_is_told_by_the_cheapest_runs_and_axis_by_axis():
+    def run(cost_s: float) -> Run:
+        return replace(RUN, cpu_s={"doors": cost_s, "sender": 9.0})
+
+    taken = {
+        (10, 5, 1): [run(2.0), run(1.0)], (10, 5, 2): [run(1.1)],
+        (99, 5, 1): [run(1.2)], (99, 5, 2): [run(1.2)],
+    }  # fmt: skip
+    result = growth._result(growth.Options(passages=1_000_000), taken).as_json()
+    assert_shape(result)
+    assert result["value"] == 20.0
+    assert result["details"]["within_percent"] == {"stored": 20.0, "plates": 0.0, "workers": 10.0}
+    assert [cell["cpu_us"] for cell in result["details"]["cells"]] == [1.0, 1.1, 1.2, 1.2]
+
+
+def test_vehicles_have_plates_of_their_own_and_a_tenth_is_registered():
+    numbers = np.arange(200_000)
+    keys = vehicles.plate_keys(numbers)
+    assert len(np.unique(keys)) == len(numbers)
+    assert [plate_key(text) for text in vehicles.plate_texts(keys[:500])] == keys[:500].tolist()
+    assert vehicles.plate_texts(np.zeros(1, np.int64)) == [""]
+    rng = np.random.default_rng(1)
+    for plates in (100_000, 10_000_000):
+        drawn = vehicles.drawn(rng, plates, 20_000)
+        assert drawn.max() < plates
+        assert 0.08 < vehicles.is_registered(drawn).mean() < 0.13
+    assert vehicles.is_registered(vehicles.registered_numbers()).all()
+
+
+def test_nobody_is_seen_at_two_places_in_less_time_than_the_way_takes():
+    stream = stream_of_passages.make(replace(MIX, plates=500))
+    _, travel_s = stream_of_passages._ways(MIX.checkpoints)
+    for vehicle in range(500):
+        seen = stream.vehicle == vehicle
+        gate, at_s = stream.gate[seen], stream.observed_us[seen] / 1e6
+        moves = np.flatnonzero(gate[1:] != gate[:-1])
+        assert len(moves) <= 1
+        assert all(at_s[one + 1] - at_s[one] >= travel_s[gate[one]] - 1e-3 for one in moves)
 
 
 def test_a_result_without_a_reference_has_no_ratio():

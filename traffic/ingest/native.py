@@ -76,7 +76,11 @@ def check(read: Records[NativeRecord], *, device: Device, bench: Bench, received
 
 def _columns(records: list[NativeRecord]) -> Columns:
     column = columns_of(NativeRecord, records)
-    classes = np.fromiter(map(_VEHICLE_CLASSES.__getitem__, column["vehicle_class"]), np.int64, len(records))
+    count = len(records)
+    classes = np.zeros(count, np.int64)
+    if _told(column["vehicle_class"]):
+        classes = np.fromiter(map(_VEHICLE_CLASSES.__getitem__, column["vehicle_class"]), np.int64, count)
+    images = enumerate(column["images"]) if _told(column["images"]) else ()
     return Columns(
         names=NAMES,
         ids=[text or "" for text in column["id"]],
@@ -91,12 +95,24 @@ def _columns(records: list[NativeRecord]) -> Columns:
             "vehicle_class": classes,
             "body_color": _codes(column["body_color"]),
         },
-        speed_kmh=np.array(column["speed_kmh"], np.float64),
-        length_m=np.array(column["length_m"], np.float64),
-        images={row: tuple(images) for row, images in enumerate(column["images"]) if images},
+        speed_kmh=_floats(column["speed_kmh"]),
+        length_m=_floats(column["length_m"]),
+        images={row: tuple(addresses) for row, addresses in images if addresses},
     )
+
+
+def _told(values: Sequence[object]) -> bool:
+    """Whether anybody filled this column in: a sender mostly leaves the same fields out of all its records."""
+    return values.count(None) < len(values)
 
 
 def _codes(values: Sequence[int | None]) -> np.ndarray:
     """A column of small numbers; not known is 0."""
+    if not _told(values):
+        return np.zeros(len(values), np.int64)
     return np.fromiter([value or 0 for value in values], np.int64, len(values))
+
+
+def _floats(values: Sequence[float | None]) -> np.ndarray:
+    """A column of measurements; not measured is no number."""
+    return np.array(values, np.float64) if _told(values) else np.full(len(values), np.nan)

@@ -179,8 +179,7 @@ class VehicleState:
         rows = np.flatnonzero((used["logical"] == logical) & (used["count"] > 0))
         rows = rows[np.argsort(used["key"][rows])]
         keys, count = used["key"][rows], used["count"][rows]
-        order = (used["start"][rows][:, None] + _SLOTS) % RING_OBSERVATIONS
-        seen = self._rings[rows[:, None], order][count[:, None] > _SLOTS]
+        seen = self._rings.reshape(-1)[_slots_in_order(rows, used["start"][rows], count)]
         head = np.array([(FORMAT, RING_OBSERVATIONS, logical, len(rows), len(seen))], _HEAD)
         body = b"".join((head.tobytes(), keys.tobytes(), count.astype("u1").tobytes(), seen.tobytes()))
         return body + blake2b(body, digest_size=_DIGEST_BYTES).digest()
@@ -208,7 +207,7 @@ class VehicleState:
         if wanted <= size:
             return
         while size < wanted:
-            size *= 2
+            size *= 4  # rings that nobody has written to yet take no memory; each turn copies all that are in use
         vehicles, rings, spare = (
             _vehicles(size),
             np.zeros((size, RING_OBSERVATIONS), OBSERVATION),
@@ -222,6 +221,18 @@ class VehicleState:
         """The index hears what a kernel did to it."""
         self._index.added(int(self._room[SLOTS_TAKEN]), int(self._room[IN_USE]))
         self._room[[SLOTS_TAKEN, IN_USE]] = 0
+
+
+def _slots_in_order(rows: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Where the observations of these vehicles lie among all slots, one vehicle behind the other, each in time order.
+
+    Most vehicles fill few of their slots: the others are not even looked at.
+    """
+    counts = counts.astype(np.int64)
+    ends = np.cumsum(counts)
+    of_vehicle = np.arange(counts.sum()) - np.repeat(ends - counts, counts)
+    slots = (np.repeat(starts.astype(np.int64), counts) + of_vehicle) % RING_OBSERVATIONS
+    return np.repeat(rows * RING_OBSERVATIONS, counts) + slots
 
 
 def _vehicles(size: int) -> np.ndarray:
