@@ -365,7 +365,7 @@ class KeyedState:
     def _grow(self, wanted: int) -> None:
         size = len(self._keys)
         while size < wanted:
-            size *= 2
+            size *= 4  # what nobody has written to yet takes no memory
         for name in ("_keys", "_used", "_newest", "_logical", "_capacity"):
             setattr(self, name, _wider(getattr(self, name), size))
         columns = {
