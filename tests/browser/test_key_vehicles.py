@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import numpy as np
 import psycopg
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.apikit import add_person
@@ -107,6 +108,7 @@ def test_pages_keep_the_connection_and_speak_both_languages(desk: Screens, house
 
 
 # ---------------------------------------------------------------- registry
+@pytest.mark.parts("api")
 def test_a_registry_file_is_imported_with_its_refused_lines_and_a_vehicle_has_its_file(
     desk: Screens, house: House, owner: psycopg.Connection, commander: str
 ):
@@ -150,6 +152,7 @@ def test_a_registry_file_is_imported_with_its_refused_lines_and_a_vehicle_has_it
 
 
 # ---------------------------------------------------------------- rules
+@pytest.mark.parts("api")
 def test_a_rule_is_drafted_tried_on_stored_days_armed_and_changed_by_two(
     desk: Screens, house: House, owner: psycopg.Connection, world: World, commander: str
 ):
@@ -209,6 +212,7 @@ def test_a_rule_is_drafted_tried_on_stored_days_armed_and_changed_by_two(
     expect(view).to_contain_text("生效中 · 第 2 版")  # a draft changes nothing before it is armed
 
 
+@pytest.mark.parts("api")
 def test_a_fence_is_drawn_on_the_map(desk: Screens, house: House, commander: str):
     screen = desk()
     screen.enter(commander)
@@ -325,6 +329,7 @@ def test_who_may_not_is_offered_nothing(desk: Screens, house: House, owner: psyc
         expect(page.locator(f"[data-forbidden={name}]")).to_contain_text("无权")
 
 
+@pytest.mark.parts("api")
 def test_an_address_that_names_nothing_breaks_nothing(desk: Screens, house: House, commander: str):
     screen = desk(r"/api/(rules|findings)/.*: .*(404|422)")
     screen.enter(commander)
