@@ -274,7 +274,7 @@ async def receiving() -> AsyncIterator[Receiver]:
                 )
                 body = await reader.readexactly(length)
                 if receiver.silent:
-                    await asyncio.sleep(3600)
+                    await asyncio.Event().wait()  # until the peer gives up and the connection is closed
                 status, headers, content = receiver.script.pop(0) if receiver.script else (200, {}, b"")
                 if status == 200:
                     receiver.requests.append((method, path, body))
