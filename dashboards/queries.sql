@@ -46,7 +46,7 @@ FROM position_latest WHERE subject_kind = 2 AND observed_at > %(since)s LIMIT %(
 -- Of key vehicles alone: nobody else's way is shown.
 SELECT p.audience, k.plate, p.class_group, k.kind, (extract(epoch FROM p.observed_at) * 1000000)::bigint, p.lon, p.lat,
        p.speed_kmh, p.bearing_deg, p.road_id, p.stake_m
-FROM position_latest p JOIN key_vehicle k ON k.plate_key = p.subject AND k.class_group = p.class_group
+FROM position_latest p JOIN key_vehicle k ON k.plate_key = p.subject AND k.class_group = p.class_group AND k.enabled
 WHERE p.subject_kind = 1 AND p.observed_at > %(since)s LIMIT %(limit)s;
 
 -- name: senders

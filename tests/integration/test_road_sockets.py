@@ -80,6 +80,17 @@ async def test_a_vehicle_that_drives_on_goes_from_the_screens_of_those_behind_it
             await chief.until(lambda live: live.vehicles[TANKER, 2][4:6] == [125.3, 43.6])
 
 
+async def test_a_vehicle_that_left_the_registry_is_on_no_screen(settings, world, owner, feed):
+    add_person(owner, "chief", CORPS)
+    feed.crew(CREW_ID, WEST_SQUADRON, 125.1, 43.52)
+    feed.vehicle(TANKER, WEST_SQUADRON, 125.2, 43.55)
+    owner.execute("UPDATE key_vehicle SET enabled = false")
+    async with running(settings) as api, api.client("chief") as client, api.live(client) as live:
+        await live.say(type="subscribe", topics=["units"], viewport=None)
+        await live.until(lambda live: live.crews)
+        assert not live.vehicles
+
+
 async def test_an_ended_event_is_told_and_remembered(settings, world, owner, feed):
     add_person(owner, "chief", CORPS)
     event = feed.event(1)
